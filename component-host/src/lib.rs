@@ -1,0 +1,1 @@
+//! A light WebAssembly Component Model host.

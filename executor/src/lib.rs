@@ -1,0 +1,1 @@
+//! A minimal single-threaded async executor.
