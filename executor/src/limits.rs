@@ -1,0 +1,34 @@
+//! Bounds what a program can grow, with the source of every number.
+
+/// How many destructors of aborted futures may nest on the native stack.
+///
+/// A future that owns an [`AbortOnDrop`](crate::AbortOnDrop) of a task which owns another
+/// one, and so on, would otherwise recurse as deep as the chain is long. At 64 levels the
+/// frames of a debug build take some tens of KiB.
+pub(crate) const NESTED_DROPS: u32 = 64;
+
+/// How many polls may nest on the native stack before `block_in_phase` is refused.
+///
+/// Every level costs the frames of a poll, of whatever the task runs (a guest, say) and of
+/// the nested drive: at 128 levels 16 KiB each fit into the 2 MiB of a spawned thread.
+pub(crate) const POLL_DEPTH: u32 = 128;
+
+/// How many polls [`Budget::default`](crate::Budget::default) grants.
+///
+/// Large enough that a program which makes progress seldom meets it (tens of milliseconds
+/// of empty polls), finite so that a task which wakes itself can't make a call endless.
+pub(crate) const DEFAULT_POLLS: u64 = 1 << 20;
+
+/// How long a poll may take before sleep in it is reported, if the host does not say.
+///
+/// A frame of a game takes 16 times as long; what is done within it is hard to notice.
+#[cfg(feature = "blocking-detector")]
+pub(crate) const BLOCKING: std::time::Duration = std::time::Duration::from_millis(1);
+
+/// How many messages of other threads are taken in at one go, so that a flood of them
+/// can't keep the owner from polling.
+pub(crate) const DRAIN: usize = 4096;
+
+/// How many unused wake cells are kept for the next tasks: one poll needs one, and nested
+/// polls one each.
+pub(crate) const SPARE_CELLS: usize = 64;

@@ -1,0 +1,355 @@
+//! Spawns tasks from other threads, and tells other threads how they ended.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use futures_task::{FutureObj, Spawn};
+
+use crate::core::Core;
+use crate::ids::{Target, TaskId};
+use crate::join::{Completion, JoinError, Waiter};
+use crate::refusal::{Op, Refused};
+use crate::remote::{Message, Remote};
+use crate::spawn::SpawnError;
+use crate::sync::{Arc, Mutex, catch, lock};
+use crate::table::NewTask;
+
+/// Spawns tasks from any thread; a weak handle.
+///
+/// While one is alive, `try_block_on` does not claim a deadlock: a task may still come.
+///
+/// ```
+/// use vestibule_executor::Executor;
+///
+/// let executor = Executor::new();
+/// let spawner = executor.send_spawner();
+/// let thread = std::thread::spawn(move || {
+///     // The closure is sent; the future is made, polled and dropped on the owner's thread
+///     // and need not be `Send`.
+///     spawner.spawn_with(|| async { *std::rc::Rc::new(42) }).unwrap()
+/// });
+/// let answer = executor.try_block_on(thread.join().unwrap())??;
+/// assert_eq!(answer, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Spawner {
+    remote: Arc<Remote>,
+}
+
+impl Spawner {
+    pub(crate) fn new(remote: Arc<Remote>) -> Self {
+        remote.add_spawner();
+        Self { remote }
+    }
+
+    /// Spawns a future.
+    ///
+    /// # Errors
+    ///
+    /// If the executor has shut down; the error gives the future back. A future that was
+    /// accepted is dropped on the owner's thread, whatever happens.
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> Result<RemoteJoinHandle<F::Output>, SpawnError<F>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send,
+    {
+        self.send(future, |future| future, Location::caller())
+    }
+
+    /// Spawns the future that `make` returns on the owner's thread.
+    ///
+    /// # Errors
+    ///
+    /// If the executor has shut down; the error gives `make` back. A panic of `make` is the
+    /// task's panic.
+    #[track_caller]
+    pub fn spawn_with<M, F>(&self, make: M) -> Result<RemoteJoinHandle<F::Output>, SpawnError<M>>
+    where
+        M: FnOnce() -> F + Send + 'static,
+        F: Future + 'static,
+        F::Output: Send,
+    {
+        self.send(make, |make| make(), Location::caller())
+    }
+
+    fn send<S, F>(
+        &self,
+        seed: S,
+        grow: fn(S) -> F,
+        location: &'static Location<'static>,
+    ) -> Result<RemoteJoinHandle<F::Output>, SpawnError<S>>
+    where
+        S: Send + 'static,
+        F: Future + 'static,
+        F::Output: Send,
+    {
+        let cell = Arc::new(RemoteCell::new());
+        let mut seed = Some(seed);
+        let accepted = self.remote.send_task(|| {
+            let (seed, cell) = (seed.take(), Arc::clone(&cell));
+            move |core: Option<&Rc<Core>>| {
+                if let Some(seed) = seed {
+                    start(core, seed, grow, cell, location);
+                }
+            }
+        });
+        match seed {
+            Some(seed) if !accepted => {
+                Err(SpawnError::new(seed, Refused::gone(Op::Spawn, location)))
+            }
+            _ => Ok(RemoteJoinHandle {
+                cell,
+                remote: Arc::clone(&self.remote),
+            }),
+        }
+    }
+}
+
+/// Runs on the owner's thread: spawns the task, or answers that it will not run.
+fn start<S, F>(
+    core: Option<&Rc<Core>>,
+    seed: S,
+    grow: fn(S) -> F,
+    cell: Arc<RemoteCell<F::Output>>,
+    spawned_at: &'static Location<'static>,
+) where
+    F: Future + 'static,
+    F::Output: Send,
+{
+    let completion = RemoteCompletion(cell);
+    let Some(core) = core else {
+        completion.end(JoinError::ExecutorGone);
+        drop(seed);
+        return;
+    };
+    if lock(&completion.0.inner).aborted {
+        drop(seed);
+        completion.end(JoinError::Aborted);
+        return;
+    }
+    let future = match catch(|| grow(seed)) {
+        Ok(future) => future,
+        Err(payload) => return completion.end(JoinError::Panicked(payload)),
+    };
+    let cell = Arc::clone(&completion.0);
+    let id = core.insert(NewTask {
+        future: Box::pin(future),
+        completion: Rc::new(completion),
+        name: None,
+        group: None,
+        deferred: false,
+        spawned_at,
+    });
+    let aborted = {
+        let mut inner = lock(&cell.inner);
+        inner.id = Some(id);
+        inner.aborted
+    };
+    if aborted {
+        // Asked for between the two locks, when there was no id to send.
+        core.end_task(id, crate::table::Doom::Aborted);
+    }
+}
+
+impl Spawn for Spawner {
+    fn spawn_obj(&self, future: FutureObj<'static, ()>) -> Result<(), futures_task::SpawnError> {
+        // The trait has no handle to return: its tasks are detached.
+        self.spawn(future)
+            .map(drop)
+            .map_err(|_| futures_task::SpawnError::shutdown())
+    }
+
+    fn status(&self) -> Result<(), futures_task::SpawnError> {
+        if self.remote.is_closed() {
+            return Err(futures_task::SpawnError::shutdown());
+        }
+        Ok(())
+    }
+}
+
+impl Clone for Spawner {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.remote))
+    }
+}
+
+impl Drop for Spawner {
+    fn drop(&mut self) {
+        self.remote.remove_spawner();
+    }
+}
+
+impl fmt::Debug for Spawner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spawner")
+            .field("remote", &self.remote)
+            .finish()
+    }
+}
+
+/// What a remote task and its handle share.
+struct RemoteCell<T> {
+    inner: Mutex<Inner<T>>,
+}
+
+struct Inner<T> {
+    outcome: Outcome<T>,
+    waiter: Option<Waker>,
+    /// Known once the owner has spawned the task.
+    id: Option<TaskId>,
+    aborted: bool,
+    /// The handle is gone.
+    detached: bool,
+}
+
+enum Outcome<T> {
+    Pending,
+    Ended(Result<T, JoinError>),
+    Taken,
+}
+
+impl<T> RemoteCell<T> {
+    fn new() -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                outcome: Outcome::Pending,
+                waiter: None,
+                id: None,
+                aborted: false,
+                detached: false,
+            }),
+        }
+    }
+
+    /// Stores an outcome and returns the old one, to be dropped without the lock.
+    fn replace(&self, outcome: Outcome<T>) -> Outcome<T> {
+        std::mem::replace(&mut lock(&self.inner).outcome, outcome)
+    }
+}
+
+/// The executor's end.
+struct RemoteCompletion<T>(Arc<RemoteCell<T>>);
+
+impl<T: Send + 'static> RemoteCompletion<T> {
+    /// Ends a task that never was in the table.
+    fn end(&self, error: JoinError) {
+        self.fail(error);
+        if let Waiter::Foreign(waker) = self.take_waiter() {
+            waker.wake();
+        }
+    }
+}
+
+impl<T: Send + 'static> Completion for RemoteCompletion<T> {
+    fn deposit(&self, output: &mut dyn Any) {
+        if let Some(output) = output.downcast_mut::<Option<T>>().and_then(Option::take) {
+            drop(self.0.replace(Outcome::Ended(Ok(output))));
+        }
+    }
+
+    fn fail(&self, error: JoinError) {
+        drop(self.0.replace(Outcome::Ended(Err(error))));
+    }
+
+    fn take_waiter(&self) -> Waiter {
+        lock(&self.0.inner)
+            .waiter
+            .take()
+            .map_or(Waiter::Nobody, Waiter::Foreign)
+    }
+
+    fn awaited_by(&self) -> Option<Target> {
+        // What it keeps are wakers, which do not tell whose they are.
+        None
+    }
+
+    fn is_detached(&self) -> bool {
+        lock(&self.0.inner).detached
+    }
+}
+
+/// Awaits a task from any thread, and can abort it.
+///
+/// Dropping the handle detaches the task.
+///
+/// # Cancellation
+///
+/// Awaiting can be given up and taken up again.
+///
+/// # Panics
+///
+/// Polling it again after it returned `Ready` panics.
+#[must_use = "dropping a RemoteJoinHandle detaches its task; `drop` it to say so"]
+pub struct RemoteJoinHandle<T> {
+    cell: Arc<RemoteCell<T>>,
+    remote: Arc<Remote>,
+}
+
+impl<T> RemoteJoinHandle<T> {
+    /// Whether the task has ended, however it did.
+    pub fn is_finished(&self) -> bool {
+        !matches!(lock(&self.cell.inner).outcome, Outcome::Pending)
+    }
+
+    /// Asks the owner's thread to end the task with [`JoinError::Aborted`].
+    ///
+    /// The future is dropped there, when the executor is driven next.
+    pub fn abort(&self) {
+        let id = {
+            let mut inner = lock(&self.cell.inner);
+            inner.aborted = true;
+            inner.id
+        };
+        if let Some(id) = id {
+            self.remote.send(Message::Abort(id));
+        }
+    }
+}
+
+impl<T> Future for RemoteJoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Cloned and dropped without the lock: both are foreign code.
+        let mut waker = Some(cx.waker().clone());
+        let mut inner = lock(&self.cell.inner);
+        if let Outcome::Pending = inner.outcome {
+            std::mem::swap(&mut inner.waiter, &mut waker);
+            drop(inner);
+            return Poll::Pending;
+        }
+        let outcome = std::mem::replace(&mut inner.outcome, Outcome::Taken);
+        drop(inner);
+        match outcome {
+            Outcome::Ended(result) => Poll::Ready(result),
+            Outcome::Pending | Outcome::Taken => {
+                panic!("a RemoteJoinHandle was polled after it had returned its outcome")
+            }
+        }
+    }
+}
+
+impl<T> Drop for RemoteJoinHandle<T> {
+    fn drop(&mut self) {
+        let waiter = {
+            let mut inner = lock(&self.cell.inner);
+            inner.detached = true;
+            inner.waiter.take()
+        };
+        drop(waiter);
+    }
+}
+
+impl<T> fmt::Debug for RemoteJoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteJoinHandle")
+            .field("finished", &self.is_finished())
+            .finish_non_exhaustive()
+    }
+}
