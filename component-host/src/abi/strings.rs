@@ -1,0 +1,236 @@
+//! Spec: ## Storing, its part on strings: from the encoding they had to the one that is asked for.
+//!
+//! A guest sees which sizes its `realloc` is asked for, in which order, so all of that is the
+//! specification's: it first asks for what the string takes if every code unit stays one, then for
+//! the worst case, then gives back what was too much.
+
+use super::loading::{utf16_tag, valid_range_mut};
+use super::options::LiftLower;
+use super::storing::{Content, allocate, reallocate};
+use crate::component::definitions::StringEncoding;
+use crate::error::{Error, bug};
+use crate::val::{SourceEncoding, Text};
+
+/// Returns the pointer and the tagged number of code units.
+pub(crate) fn store_string_into_range<C: LiftLower>(
+    cx: &mut C,
+    v: &Text,
+) -> Result<(u64, u64), Error> {
+    let src = v.as_str();
+    let src_code_units = match v.source() {
+        SourceEncoding::Utf8 => src.len() as u64,
+        SourceEncoding::Latin1 => src.chars().count() as u64,
+        SourceEncoding::Utf16 | SourceEncoding::TaggedUtf16 => utf16_code_units(src),
+    };
+    match (cx.string_encoding(), v.source()) {
+        (StringEncoding::Utf8, SourceEncoding::Utf8) => {
+            store_string_copy(cx, src, src_code_units, 1, 1, write_utf8)
+        }
+        (StringEncoding::Utf8, SourceEncoding::Utf16 | SourceEncoding::TaggedUtf16) => {
+            store_utf16_to_utf8(cx, src, src_code_units)
+        }
+        (StringEncoding::Utf8, SourceEncoding::Latin1) => {
+            store_latin1_to_utf8(cx, src, src_code_units)
+        }
+        (StringEncoding::Utf16, SourceEncoding::Utf8) => {
+            store_utf8_to_utf16(cx, src, src_code_units)
+        }
+        (StringEncoding::Utf16, _) => store_string_copy(cx, src, src_code_units, 2, 2, write_utf16),
+        (StringEncoding::Latin1Utf16, SourceEncoding::Utf8 | SourceEncoding::Utf16) => {
+            store_string_to_latin1_or_utf16(cx, src, src_code_units)
+        }
+        (StringEncoding::Latin1Utf16, SourceEncoding::Latin1) => {
+            store_string_copy(cx, src, src_code_units, 1, 2, write_latin1)
+        }
+        (StringEncoding::Latin1Utf16, SourceEncoding::TaggedUtf16) => {
+            store_probably_utf16_to_latin1_or_utf16(cx, src, src_code_units)
+        }
+    }
+}
+
+fn store_string_copy<C: LiftLower>(
+    cx: &mut C,
+    src: &str,
+    src_code_units: u64,
+    dst_code_unit_size: u64,
+    dst_alignment: u32,
+    write: fn(&str, &mut [u8]) -> Result<(), Error>,
+) -> Result<(u64, u64), Error> {
+    let dst_byte_length = dst_code_unit_size.saturating_mul(src_code_units);
+    let ptr = allocate(cx, dst_alignment, dst_byte_length, Content::String)?;
+    write(
+        src,
+        valid_range_mut(cx.memory_mut()?, ptr, dst_byte_length)?,
+    )?;
+    Ok((ptr, src_code_units))
+}
+
+fn store_utf16_to_utf8<C: LiftLower>(
+    cx: &mut C,
+    src: &str,
+    src_code_units: u64,
+) -> Result<(u64, u64), Error> {
+    let worst_case_size = src_code_units.saturating_mul(3);
+    store_string_to_utf8(cx, src, src_code_units, worst_case_size)
+}
+
+fn store_latin1_to_utf8<C: LiftLower>(
+    cx: &mut C,
+    src: &str,
+    src_code_units: u64,
+) -> Result<(u64, u64), Error> {
+    let worst_case_size = src_code_units.saturating_mul(2);
+    store_string_to_utf8(cx, src, src_code_units, worst_case_size)
+}
+
+fn store_string_to_utf8<C: LiftLower>(
+    cx: &mut C,
+    src: &str,
+    src_code_units: u64,
+    worst_case_size: u64,
+) -> Result<(u64, u64), Error> {
+    let mut ptr = allocate(cx, 1, src_code_units, Content::String)?;
+    let ascii = src.bytes().take_while(u8::is_ascii).count();
+    let (ascii, rest) = src.split_at(ascii);
+    let out = valid_range_mut(cx.memory_mut()?, ptr, ascii.len() as u64)?;
+    write_utf8(ascii, out)?;
+    if rest.is_empty() {
+        return Ok((ptr, src_code_units));
+    }
+    let encoded = src.len() as u64;
+    ptr = reallocate(cx, ptr, src_code_units, 1, worst_case_size, Content::String)?;
+    let after_ascii = ptr + ascii.len() as u64;
+    write_utf8(
+        rest,
+        valid_range_mut(cx.memory_mut()?, after_ascii, rest.len() as u64)?,
+    )?;
+    if worst_case_size > encoded {
+        ptr = reallocate(cx, ptr, worst_case_size, 1, encoded, Content::String)?;
+    }
+    Ok((ptr, encoded))
+}
+
+fn store_utf8_to_utf16<C: LiftLower>(
+    cx: &mut C,
+    src: &str,
+    src_code_units: u64,
+) -> Result<(u64, u64), Error> {
+    let worst_case_size = src_code_units.saturating_mul(2);
+    let mut ptr = allocate(cx, 2, worst_case_size, Content::String)?;
+    let code_units = utf16_code_units(src);
+    let encoded = 2 * code_units;
+    write_utf16(src, valid_range_mut(cx.memory_mut()?, ptr, encoded)?)?;
+    if encoded < worst_case_size {
+        ptr = reallocate(cx, ptr, worst_case_size, 2, encoded, Content::String)?;
+    }
+    Ok((ptr, code_units))
+}
+
+fn store_string_to_latin1_or_utf16<C: LiftLower>(
+    cx: &mut C,
+    src: &str,
+    src_code_units: u64,
+) -> Result<(u64, u64), Error> {
+    let mut ptr = allocate(cx, 2, src_code_units, Content::String)?;
+    let first_wide = src.find(|c| !is_latin1(c)).unwrap_or(src.len());
+    let (latin1, rest) = src.split_at(first_wide);
+    let latin1_length = latin1.chars().count() as u64;
+    let out = valid_range_mut(cx.memory_mut()?, ptr, latin1_length)?;
+    write_latin1(latin1, out)?;
+    if rest.is_empty() {
+        if latin1_length < src_code_units {
+            ptr = reallocate(cx, ptr, src_code_units, 2, latin1_length, Content::String)?;
+        }
+        return Ok((ptr, latin1_length));
+    }
+    let worst_case_size = src_code_units.saturating_mul(2);
+    ptr = reallocate(cx, ptr, src_code_units, 2, worst_case_size, Content::String)?;
+    let code_units = latin1_length + utf16_code_units(rest);
+    let encoded = 2 * code_units;
+    let out = valid_range_mut(cx.memory_mut()?, ptr, encoded)?;
+    let split = 2 * latin1.chars().count();
+    widen_latin1(&mut out[..split]);
+    write_utf16(rest, &mut out[split..])?;
+    if worst_case_size > encoded {
+        ptr = reallocate(cx, ptr, worst_case_size, 2, encoded, Content::String)?;
+    }
+    Ok((ptr, code_units | utf16_tag(cx.ptr_type())))
+}
+
+fn store_probably_utf16_to_latin1_or_utf16<C: LiftLower>(
+    cx: &mut C,
+    src: &str,
+    src_code_units: u64,
+) -> Result<(u64, u64), Error> {
+    let src_byte_length = src_code_units.saturating_mul(2);
+    let mut ptr = allocate(cx, 2, src_byte_length, Content::String)?;
+    let out = valid_range_mut(cx.memory_mut()?, ptr, src_byte_length)?;
+    write_utf16(src, out)?;
+    if !src.chars().all(is_latin1) {
+        return Ok((ptr, src_code_units | utf16_tag(cx.ptr_type())));
+    }
+    narrow_to_latin1(out);
+    ptr = reallocate(cx, ptr, src_byte_length, 1, src_code_units, Content::String)?;
+    Ok((ptr, src_code_units))
+}
+
+fn is_latin1(c: char) -> bool {
+    u8::try_from(c).is_ok()
+}
+
+fn utf16_code_units(src: &str) -> u64 {
+    src.chars().map(|c| c.len_utf16() as u64).sum()
+}
+
+fn write_utf8(src: &str, out: &mut [u8]) -> Result<(), Error> {
+    if src.len() != out.len() {
+        return Err(wrong_size(src, out));
+    }
+    out.copy_from_slice(src.as_bytes());
+    Ok(())
+}
+
+fn write_utf16(src: &str, out: &mut [u8]) -> Result<(), Error> {
+    let mut code_units = src.encode_utf16();
+    let (slots, odd) = out.as_chunks_mut::<2>();
+    for (slot, code_unit) in slots.iter_mut().zip(&mut code_units) {
+        *slot = code_unit.to_le_bytes();
+    }
+    if code_units.next().is_some() || !odd.is_empty() {
+        return Err(wrong_size(src, out));
+    }
+    Ok(())
+}
+
+fn write_latin1(src: &str, out: &mut [u8]) -> Result<(), Error> {
+    let mut chars = src.chars();
+    for (slot, c) in out.iter_mut().zip(&mut chars) {
+        *slot = match u8::try_from(c) {
+            Ok(byte) => byte,
+            Err(_) => return Err(bug!("`{c}` is not in Latin-1")),
+        };
+    }
+    if chars.next().is_some() {
+        return Err(wrong_size(src, out));
+    }
+    Ok(())
+}
+
+fn wrong_size(src: &str, out: &[u8]) -> Error {
+    bug!("a string of {} bytes written to {}", src.len(), out.len())
+}
+
+/// Makes two bytes of each in the first half. Backwards, so that none is overwritten unread.
+fn widen_latin1(bytes: &mut [u8]) {
+    for i in (0..bytes.len() / 2).rev() {
+        bytes[2 * i] = bytes[i];
+        bytes[2 * i + 1] = 0;
+    }
+}
+
+/// Moves every other byte to the first half.
+fn narrow_to_latin1(bytes: &mut [u8]) {
+    for i in 0..bytes.len() / 2 {
+        bytes[i] = bytes[2 * i];
+    }
+}

@@ -1,0 +1,611 @@
+//! A second opinion on the Canonical ABI: random types and values, compared with what the
+//! specification's executable definitions say, and passed through a real guest.
+//!
+//! The definitions travel inside the package `wasm-tools`, where `cargo metadata` finds them. A
+//! copy with one line more at its top runs in a child process, outside the repository.
+
+use crate::abi::flattening::flatten_type;
+use crate::abi::mock::{HEAP, Mock, PAGE, core_vals, lift, lift_from_memory, lower, store_at};
+use crate::abi::options::PtrType;
+use crate::abi::random::Random;
+use crate::component::definitions::StringEncoding::{self, Latin1Utf16, Utf8, Utf16};
+use crate::error::Error;
+use crate::types::Type;
+use crate::val::{SourceEncoding, Val};
+use crate::{Component, Config, Engine, Instance, Linker, Store};
+use proptest::prelude::{ProptestConfig, any, proptest};
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use proptest::test_runner::TestRunner;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use vestibule_executor::Executor;
+
+const ENCODINGS: [StringEncoding; 3] = [Utf8, Utf16, Latin1Utf16];
+const PTR_TYPES: [PtrType; 2] = [PtrType::I32, PtrType::I64];
+
+fn random(bytes: &[u8]) -> Random<'_> {
+    Random {
+        bytes,
+        seed: 0x9e37_79b9_7f4a_7c15,
+        parts: 40,
+        handles: false,
+    }
+}
+
+fn bytes() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+    proptest::collection::vec(any::<u8>(), 0..400)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 4_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn lifting_undoes_lowering(bytes in bytes()) {
+        let mut random = Random { handles: true, ..random(&bytes) };
+        let t = random.ty(4);
+        let v = random.val(&t);
+        assert_eq!(v.type_check(&t), Ok(()), "{t}");
+        for (encoding, ptr_type) in configurations() {
+            let mut cx = Mock::with_encoding(encoding);
+            cx.ptr_type = ptr_type;
+            cx.memory = vec![0xff; 1 << 20];
+            cx.next = 1 << 19;
+            cx.budget = 1 << 30;
+            store_at(&mut cx, &v, &t, 1 << 10).unwrap();
+            assert_eq!(lift_from_memory(&mut cx, &t, 1 << 10).unwrap(), v, "{t}");
+            let Some(flat_types) = flatten_type(&t, ptr_type) else { continue };
+            let flat = lower(&mut cx, &v, &t).unwrap();
+            let (types, bits): (Vec<_>, Vec<_>) = flat.into_iter().unzip();
+            assert_eq!(types, flat_types.as_slice(), "{t}");
+            assert_eq!(core_vals(&flat_types, &bits).len(), bits.len());
+            assert_eq!(lift(&mut cx, &t, &bits).unwrap(), v, "{t}");
+        }
+    }
+}
+
+fn configurations() -> impl Iterator<Item = (StringEncoding, PtrType)> {
+    ENCODINGS
+        .into_iter()
+        .flat_map(|encoding| PTR_TYPES.into_iter().map(move |ptr| (encoding, ptr)))
+}
+
+/// What came of lowering a value.
+#[derive(Debug, PartialEq, Eq)]
+enum Lowered {
+    /// The core values as bits, and the heap.
+    Done(Vec<u64>, String),
+    /// What was to be lowered could not be lifted.
+    Trap,
+    /// It did not fit into the guest's memory.
+    Full,
+}
+
+#[test]
+fn lowered_bytes_are_those_of_the_specification() {
+    let Some(mut oracle) = Oracle::start() else {
+        return;
+    };
+    let mut bytes_compared = 0;
+    for (round, bytes) in samples(3_000).iter().enumerate() {
+        let mut random = random(bytes);
+        // Half of them by memory: a list's elements.
+        let t = match round % 2 {
+            0 => random.ty(4),
+            _ => Type::list(random.ty(3)),
+        };
+        let v = random.val(&t);
+        let (encoding, ptr_type) = configurations().nth(round / 2 % 6).unwrap();
+        let ours = lowered(&v, &t, encoding, ptr_type);
+        let theirs = oracle.ask(&json!({
+            "ptr": ptr_name(ptr_type), "encoding": encoding_name(encoding),
+            "type": type_json(&t), "value": value_json(&v, &t),
+        }));
+        assert_eq!(
+            ours, theirs,
+            "round {round}, {encoding:?}, {ptr_type:?}: {v} of {t}"
+        );
+        if let Lowered::Done(_, memory) = ours {
+            bytes_compared += memory.len() / 2;
+        }
+    }
+    println!("3000 values lowered alike, {bytes_compared} bytes of memory");
+    assert!(bytes_compared > 10_000, "{bytes_compared}");
+}
+
+#[test]
+fn what_is_not_an_encoding_is_refused_by_us_as_by_the_specification() {
+    let Some(mut oracle) = Oracle::start() else {
+        return;
+    };
+    let (mut lifted, mut refused) = (0, 0);
+    for (round, bytes) in samples(6_000).iter().enumerate() {
+        let mut random = random(bytes);
+        let t = random.ty(3);
+        let (encoding, ptr_type) = configurations().nth(round % 6).unwrap();
+        let memory = hostile_memory(&mut random);
+        let at = match random.below(20) {
+            0 => PAGE as u64 - random.below(16) as u64,
+            1 => random.below(64) as u64,
+            _ => 16 * random.below(8) as u64,
+        };
+        let mut cx = Mock::with_encoding(encoding);
+        cx.ptr_type = ptr_type;
+        cx.budget = u64::MAX;
+        cx.memory[..memory.len()].copy_from_slice(&memory);
+        let ours = match lift_from_memory(&mut cx, &t, at) {
+            Ok(v) => lowered(&v, &t, encoding, ptr_type),
+            Err(error) => {
+                assert!(error.trap().is_some(), "{error}");
+                Lowered::Trap
+            }
+        };
+        let theirs = oracle.ask(&json!({
+            "ptr": ptr_name(ptr_type), "encoding": encoding_name(encoding),
+            "type": type_json(&t), "at": at, "memory": hex(&memory),
+        }));
+        assert_eq!(
+            ours, theirs,
+            "round {round}, {encoding:?}, {ptr_type:?}: {t} at {at}"
+        );
+        match ours {
+            Lowered::Trap => refused += 1,
+            _ => lifted += 1,
+        }
+    }
+    println!("6000 memories alike: {lifted} lifted, {refused} refused");
+    assert!(lifted > 1_000 && refused > 1_000, "{lifted}, {refused}");
+}
+
+/// Memory in which pointers and lengths are often good: bytes that are mostly zero, or small.
+fn hostile_memory(random: &mut Random<'_>) -> Vec<u8> {
+    let mut byte = || match random.below(8) {
+        0 => random.next() as u8,
+        1 | 2 => random.below(5) as u8,
+        3 => b'a' + random.below(3) as u8,
+        _ => 0,
+    };
+    (0..256).map(|_| byte()).collect()
+}
+
+/// Byte strings from proptest's strategies, the same in each run.
+fn samples(count: usize) -> Vec<Vec<u8>> {
+    let mut runner = TestRunner::deterministic();
+    let sample = |_| bytes().new_tree(&mut runner).expect("a tree").current();
+    (0..count).map(sample).collect()
+}
+
+fn lowered(v: &Val, t: &Type, encoding: StringEncoding, ptr_type: PtrType) -> Lowered {
+    let mut cx = Mock::with_encoding(encoding);
+    cx.ptr_type = ptr_type;
+    match lower(&mut cx, v, t) {
+        Ok(flat) => {
+            let bits = flat.into_iter().map(|(_, bits)| bits).collect();
+            let heap = &cx.memory[HEAP as usize..cx.next as usize];
+            Lowered::Done(bits, hex(heap))
+        }
+        Err(error) => {
+            assert!(error.trap().is_some(), "{error}");
+            Lowered::Full
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn ptr_name(ptr_type: PtrType) -> &'static str {
+    match ptr_type {
+        PtrType::I32 => "i32",
+        PtrType::I64 => "i64",
+    }
+}
+
+fn encoding_name(encoding: StringEncoding) -> &'static str {
+    match encoding {
+        Utf8 => "utf8",
+        Utf16 => "utf16",
+        Latin1Utf16 => "latin1+utf16",
+    }
+}
+
+/// A type, as `oracle.py` reads it.
+fn type_json(t: &Type) -> Value {
+    let maybe = |t: Option<&Type>| t.map_or(Value::Null, type_json);
+    match t {
+        Type::Bool => json!("Bool"),
+        Type::S8 => json!("S8"),
+        Type::U8 => json!("U8"),
+        Type::S16 => json!("S16"),
+        Type::U16 => json!("U16"),
+        Type::S32 => json!("S32"),
+        Type::U32 => json!("U32"),
+        Type::S64 => json!("S64"),
+        Type::U64 => json!("U64"),
+        Type::Float32 => json!("F32"),
+        Type::Float64 => json!("F64"),
+        Type::Char => json!("Char"),
+        Type::String => json!("String"),
+        Type::List(list) => json!(["List", type_json(list.ty())]),
+        Type::FixedLengthList(list) => {
+            json!(["FixedLengthList", type_json(list.ty()), list.size()])
+        }
+        Type::Map(map) => json!(["Map", type_json(map.key()), type_json(map.value())]),
+        Type::Record(record) => {
+            let fields = record.fields().map(|(name, t)| json!([name, type_json(t)]));
+            json!(["Record", fields.collect::<Vec<_>>()])
+        }
+        Type::Tuple(tuple) => {
+            json!([
+                "Tuple",
+                tuple.types().iter().map(type_json).collect::<Vec<_>>()
+            ])
+        }
+        Type::Variant(variant) => {
+            let cases = variant.cases().map(|(name, t)| json!([name, maybe(t)]));
+            json!(["Variant", cases.collect::<Vec<_>>()])
+        }
+        Type::Enum(enum_) => json!(["Enum", enum_.names().collect::<Vec<_>>()]),
+        Type::Option(option) => json!(["Option", type_json(option.ty())]),
+        Type::Result(result) => json!(["Result", maybe(result.ok()), maybe(result.err())]),
+        Type::Flags(flags) => json!(["Flags", flags.names().collect::<Vec<_>>()]),
+        other => panic!("{other} is not asked about"),
+    }
+}
+
+/// A value, as `oracle.py` reads it.
+fn value_json(v: &Val, t: &Type) -> Value {
+    let all = |values: &[Val], t: &Type| -> Value {
+        values
+            .iter()
+            .map(|v| value_json(v, t))
+            .collect::<Vec<_>>()
+            .into()
+    };
+    let maybe = |v: &Option<Box<Val>>, t: Option<&Type>| match (v, t) {
+        (Some(v), Some(t)) => value_json(v, t),
+        _ => Value::Null,
+    };
+    match (v, t) {
+        (Val::Bool(v), _) => json!(v),
+        (Val::S8(v), _) => json!(v),
+        (Val::U8(v), _) => json!(v),
+        (Val::S16(v), _) => json!(v),
+        (Val::U16(v), _) => json!(v),
+        (Val::S32(v), _) => json!(v),
+        (Val::U32(v), _) => json!(v),
+        (Val::S64(v), _) => json!(v),
+        (Val::U64(v), _) => json!(v),
+        (Val::Float32(v), _) => json!(v.to_bits()),
+        (Val::Float64(v), _) => json!(v.to_bits()),
+        (Val::Char(v), _) => json!(u32::from(*v)),
+        (Val::String(text), _) => {
+            let source = match text.source() {
+                SourceEncoding::Utf8 => "utf8",
+                SourceEncoding::Utf16 => "utf16",
+                SourceEncoding::Latin1 => "latin1",
+                SourceEncoding::TaggedUtf16 => "tagged",
+            };
+            json!([text.as_str(), source])
+        }
+        (Val::List(values), Type::List(list)) => all(values, list.ty()),
+        (Val::List(values), Type::FixedLengthList(list)) => all(values, list.ty()),
+        (Val::Map(entries), Type::Map(map)) => {
+            let entry =
+                |(k, v): &(Val, Val)| json!([value_json(k, map.key()), value_json(v, map.value())]);
+            entries.iter().map(entry).collect::<Vec<_>>().into()
+        }
+        (Val::Record(fields), Type::Record(record)) => {
+            let fields = fields.iter().zip(record.fields());
+            let fields = fields.map(|((name, v), (_, t))| (name.to_string(), value_json(v, t)));
+            Value::Object(fields.collect())
+        }
+        (Val::Tuple(values), Type::Tuple(tuple)) => {
+            let values = values.iter().zip(tuple.types());
+            values
+                .map(|(v, t)| value_json(v, t))
+                .collect::<Vec<_>>()
+                .into()
+        }
+        (Val::Variant(name, payload), Type::Variant(variant)) => {
+            let (_, t) = variant
+                .cases()
+                .find(|(case, _)| *case == &**name)
+                .expect("a case");
+            json!({ &**name: maybe(payload, t) })
+        }
+        (Val::Enum(name), _) => json!({ &**name: null }),
+        (Val::Option(None), _) => json!({ "none": null }),
+        (Val::Option(some), Type::Option(option)) => {
+            json!({ "some": maybe(some, Some(option.ty())) })
+        }
+        (Val::Result(Ok(v)), Type::Result(result)) => json!({ "ok": maybe(v, result.ok()) }),
+        (Val::Result(Err(v)), Type::Result(result)) => json!({ "error": maybe(v, result.err()) }),
+        (Val::Flags(names), _) => json!(names.iter().map(|name| &**name).collect::<Vec<_>>()),
+        _ => panic!("{v} is not asked about"),
+    }
+}
+
+/// The specification's definitions in a child process.
+struct Oracle {
+    child: Child,
+    to: Option<ChildStdin>,
+    from: BufReader<ChildStdout>,
+    folder: PathBuf,
+}
+
+impl Oracle {
+    /// None, with a line that says so, where there is no python3.
+    fn start() -> Option<Oracle> {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("vestibule-oracle-{}-{count}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).expect("a temporary folder");
+        let definitions = std::fs::read_to_string(definitions()).expect("the definitions");
+        let definitions = format!("from __future__ import annotations\n{definitions}");
+        std::fs::write(folder.join("definitions.py"), definitions).expect("it is written");
+        std::fs::write(folder.join("oracle.py"), include_str!("oracle.py")).expect("it is written");
+        let child = Command::new("python3")
+            .arg("oracle.py")
+            .current_dir(&folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = match child {
+            Ok(child) => child,
+            Err(error) => {
+                // Written past the test harness, which would keep it to itself.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "left out: the comparison with the specification's definitions, since \
+                     python3 cannot be run: {error}"
+                );
+                return None;
+            }
+        };
+        Some(Oracle {
+            to: child.stdin.take(),
+            from: BufReader::new(child.stdout.take().expect("a pipe")),
+            child,
+            folder,
+        })
+    }
+
+    fn ask(&mut self, question: &Value) -> Lowered {
+        let to = self.to.as_mut().expect("it is open until the end");
+        writeln!(to, "{question}").expect("the child reads");
+        let mut line = String::new();
+        self.from.read_line(&mut line).expect("the child answers");
+        let answer: Value = serde_json::from_str(&line)
+            .unwrap_or_else(|error| panic!("{error}: `{line}` to {question}"));
+        if answer["trap"] == true {
+            return Lowered::Trap;
+        }
+        if answer["full"] == true {
+            return Lowered::Full;
+        }
+        let flat = answer["flat"].as_array().into_iter().flatten();
+        let flat = flat.map(|bits| bits.as_u64().expect("bits"));
+        let memory = answer["memory"].as_str().expect("a heap").to_owned();
+        Lowered::Done(flat.collect(), memory)
+    }
+}
+
+impl Drop for Oracle {
+    fn drop(&mut self) {
+        drop(self.to.take());
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Where the executable definitions are.
+fn definitions() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--manifest-path",
+        ])
+        .arg(manifest)
+        .output()
+        .expect("cargo can be run");
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let package = metadata["packages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|package| package["name"] == "wasm-tools")
+        .and_then(|package| package["manifest_path"].as_str())
+        .expect("wasm-tools is among the packages");
+    Path::new(package)
+        .with_file_name("tests/component-model/design/mvp/canonical-abi/definitions.py")
+}
+
+/// The text of a type; what needs a name is defined, and exported, before it is used.
+fn type_text(t: &Type, definitions: &mut String, count: &mut u32) -> String {
+    let mut of = |t: &Type| type_text(t, definitions, count);
+    let quoted = |names: Vec<&str>| {
+        names.iter().fold(String::new(), |mut text, name| {
+            let _ = write!(text, " \"{name}\"");
+            text
+        })
+    };
+    let named = match t {
+        Type::List(list) => return format!("(list {})", of(list.ty())),
+        Type::FixedLengthList(list) => {
+            return format!("(list {} {})", of(list.ty()), list.size());
+        }
+        Type::Map(map) => return format!("(map {} {})", of(map.key()), of(map.value())),
+        Type::Tuple(tuple) => {
+            let types: Vec<String> = tuple.types().iter().map(of).collect();
+            return format!("(tuple {})", types.join(" "));
+        }
+        Type::Option(option) => return format!("(option {})", of(option.ty())),
+        Type::Result(result) => {
+            let ok = result.ok().map_or_else(String::new, &mut of);
+            let err = result
+                .err()
+                .map_or_else(String::new, |t| format!("(error {})", of(t)));
+            return format!("(result {ok} {err})");
+        }
+        Type::Record(record) => {
+            let fields = record
+                .fields()
+                .map(|(name, t)| format!("(field \"{name}\" {})", of(t)));
+            format!("(record {})", fields.collect::<Vec<_>>().join(" "))
+        }
+        Type::Variant(variant) => {
+            let cases = variant.cases().map(|(name, t)| {
+                format!("(case \"{name}\" {})", t.map_or_else(String::new, &mut of))
+            });
+            format!("(variant {})", cases.collect::<Vec<_>>().join(" "))
+        }
+        Type::Enum(enum_) => format!("(enum{})", quoted(enum_.names().collect())),
+        Type::Flags(flags) => format!("(flags{})", quoted(flags.names().collect())),
+        primitive => return primitive.to_string(),
+    };
+    let n = *count;
+    *count += 1;
+    let _ = write!(
+        definitions,
+        "(type $t{n}' {named}) (export $t{n} \"t{n}\" (type $t{n}')) "
+    );
+    format!("$t{n}")
+}
+
+/// A component whose `echo` gives back what it gets, by memory, and whose `heap` returns what its
+/// `realloc`, which does as the mock's does, has handed out.
+fn echo_text(t: &Type, encoding: StringEncoding, ptr_type: PtrType) -> String {
+    let mut definitions = String::new();
+    let ty = type_text(t, &mut definitions, &mut 0);
+    let pad = " u8".repeat(17);
+    let (ptr, encoding) = (ptr_name(ptr_type), encoding_name(encoding));
+    let (limits, length_at) = match ptr_type {
+        PtrType::I32 => ("16", 4),
+        PtrType::I64 => ("i64 16", 8),
+    };
+    format!(
+        r#"(component
+          (core module $M
+            (memory (export "mem") {limits})
+            (global $next (mut {ptr}) ({ptr}.const {HEAP}))
+            (func (export "realloc")
+              (param $old {ptr}) (param $old-size {ptr}) (param $align {ptr}) (param $size {ptr})
+              (result {ptr}) (local $new {ptr})
+              (if (i32.and ({ptr}.ne (local.get $old) ({ptr}.const 0))
+                    ({ptr}.le_u (local.get $size) (local.get $old-size)))
+                (then (return (local.get $old))))
+              (local.set $new ({ptr}.and
+                ({ptr}.add (global.get $next) ({ptr}.sub (local.get $align) ({ptr}.const 1)))
+                ({ptr}.sub ({ptr}.const 0) (local.get $align))))
+              (global.set $next ({ptr}.add (local.get $new) (local.get $size)))
+              (memory.copy (local.get $new) (local.get $old) (local.get $old-size))
+              (local.get $new))
+            (func (export "echo") (param {ptr}) (result {ptr}) (local.get 0))
+            (func (export "heap") (result {ptr})
+              ({ptr}.store ({ptr}.const 0) ({ptr}.const {HEAP}))
+              ({ptr}.store ({ptr}.const {length_at})
+                ({ptr}.sub (global.get $next) ({ptr}.const {HEAP})))
+              ({ptr}.const 0)))
+          (core instance $m (instantiate $M))
+          {definitions}
+          (type $t (tuple {ty}{pad}))
+          (func (export "echo") (param "x" $t) (result $t) (canon lift (core func $m "echo")
+            (memory (core memory $m "mem")) (realloc (core func $m "realloc"))
+            string-encoding={encoding}))
+          (func (export "heap") (result (list u8)) (canon lift (core func $m "heap")
+            (memory (core memory $m "mem")))))"#
+    )
+}
+
+struct Echo {
+    store: Store<()>,
+    instance: Instance,
+    _executor: Executor,
+}
+
+impl Echo {
+    fn new(t: &Type, encoding: StringEncoding, ptr_type: PtrType) -> Result<Echo, Error> {
+        let engine = Engine::new(Config::new());
+        let executor = Executor::new();
+        let store = Store::new(&engine, &executor, ());
+        let text = echo_text(t, encoding, ptr_type);
+        let component = Component::new(&engine, text.as_bytes())?;
+        let instance = Linker::new().instantiate(&store, &component)?;
+        Ok(Echo {
+            store,
+            instance,
+            _executor: executor,
+        })
+    }
+
+    fn call(&self, name: &str, args: &[Val]) -> Result<Val, Error> {
+        let func = self.instance.get_func(&self.store, name)?;
+        let result = self.store.block_on(func.call(&self.store, args))?;
+        Ok(result.expect("it has a result"))
+    }
+}
+
+#[test]
+fn a_real_guest_gives_back_what_it_gets_and_sees_the_specifications_bytes() {
+    let mut oracle = Oracle::start();
+    for (round, bytes) in samples(600).iter().enumerate() {
+        let mut random = random(bytes);
+        let t = random.ty(4);
+        let v = random.val(&t);
+        let (encoding, ptr_type) = configurations().nth(round % 6).unwrap();
+        let mut types = vec![t.clone()];
+        types.extend(std::iter::repeat_n(Type::U8, 17));
+        let padded = Type::tuple(types);
+        let mut values = vec![v];
+        values.extend((0..17).map(Val::U8));
+        let v = Val::Tuple(values);
+        let echo = Echo::new(&t, encoding, ptr_type)
+            .unwrap_or_else(|error| panic!("round {round}: {error}, for {t}"));
+        let back = echo.call("echo", std::slice::from_ref(&v));
+        assert_eq!(
+            back.unwrap(),
+            v,
+            "round {round}, {encoding:?}, {ptr_type:?}: {t}"
+        );
+        let Val::List(heap) = echo.call("heap", &[]).unwrap() else {
+            panic!("not a list");
+        };
+        let heap: Vec<u8> = heap
+            .iter()
+            .map(|byte| match byte {
+                Val::U8(byte) => *byte,
+                other => panic!("{other}"),
+            })
+            .collect();
+        let Some(oracle) = &mut oracle else { continue };
+        let Lowered::Done(_, theirs) = oracle.ask(&json!({
+            "ptr": ptr_name(ptr_type), "encoding": encoding_name(encoding),
+            "type": type_json(&padded), "value": value_json(&v, &padded),
+        })) else {
+            panic!("round {round}: the definitions refuse {v}");
+        };
+        assert_eq!(
+            hex(&heap),
+            theirs,
+            "round {round}, {encoding:?}, {ptr_type:?}: {t}"
+        );
+    }
+}
