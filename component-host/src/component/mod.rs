@@ -1,0 +1,86 @@
+//! Components: decoded, validated, compiled, and ready to be instantiated any number of times.
+
+mod core_subtyping;
+#[allow(
+    dead_code,
+    reason = "the decoded form says all that the binary says, also what nothing asks for yet"
+)]
+pub(crate) mod decode;
+mod decode_canon;
+mod decode_module;
+mod decode_types;
+#[allow(
+    dead_code,
+    reason = "the decoded form says all that the binary says, also what nothing asks for yet"
+)]
+pub(crate) mod definitions;
+#[allow(
+    dead_code,
+    reason = "the decoded form says all that the binary says, also what nothing asks for yet"
+)]
+pub(crate) mod module_info;
+pub(crate) mod names;
+
+use crate::engine::{CoreModule, Engine};
+use crate::error::{Error, Result};
+use decode::{DecodeLimits, Decoded};
+use std::fmt;
+use std::sync::Arc;
+
+/// A compiled component; `Send` and `Sync`, and cheap to clone.
+#[derive(Clone)]
+pub struct Component {
+    pub(crate) decoded: Arc<Decoded>,
+}
+
+impl Component {
+    /// Validates, decodes and compiles a component, given as binary or as text.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`, with the offset in bytes for a binary, or with line and column for text;
+    /// `Limit` when it is larger than
+    /// [`Config::max_component_size`](crate::Config::max_component_size) allows.
+    pub fn new(engine: &Engine, bytes: &[u8]) -> Result<Component> {
+        let size = engine.config().max_component_size;
+        let limits = DecodeLimits {
+            component_size: size,
+            core_module_size: size,
+        };
+        let binary = match is_text(bytes) {
+            true => {
+                wat::parse_bytes(bytes).map_err(|error| Error::invalid(error.to_string(), None))?
+            }
+            false => bytes.into(),
+        };
+        let decoded = decode::decode(&binary, &limits, &mut |raw| {
+            CoreModule::new(engine, raw.bytes, raw.info).map(Arc::new)
+        })?;
+        Ok(Component {
+            decoded: Arc::new(decoded),
+        })
+    }
+
+    /// The names of its imports, in the order of the binary.
+    pub fn import_names(&self) -> impl Iterator<Item = &str> {
+        self.decoded.imports.iter().map(|import| &*import.name)
+    }
+
+    /// The names of its exports, in the order of the binary.
+    pub fn export_names(&self) -> impl Iterator<Item = &str> {
+        self.decoded.exports.iter().map(|export| &*export.name)
+    }
+}
+
+/// Binaries begin with a NUL byte, which no text does.
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|first| *first != 0) && std::str::from_utf8(bytes).is_ok()
+}
+
+impl fmt::Debug for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Component")
+            .field("name", &self.decoded.root.name)
+            .finish_non_exhaustive()
+    }
+}

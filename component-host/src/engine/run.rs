@@ -1,0 +1,233 @@
+//! Runs core functions so that they can be suspended, and makes host functions that can suspend.
+
+use super::{Context, CoreFunc, CoreVal};
+use crate::error::{Error, bug};
+use crate::store::State;
+use crate::trap::Trap;
+use std::fmt;
+
+/// How a run of a core function ended.
+#[derive(Debug)]
+pub(crate) enum Run {
+    /// It returned; core functions that we call have at most one result.
+    Done(Option<CoreVal>),
+    /// A host function suspended it: [`resume`] goes on with that function's results.
+    Suspended(Suspended),
+}
+
+/// A suspended run: the whole core stack, as a value.
+#[derive(Debug)]
+pub(crate) struct Suspended {
+    stack: Stack,
+    results: usize,
+}
+
+#[derive(Debug)]
+enum Stack {
+    Frames(wasmi::ResumableCallHostTrap),
+    /// The host function was the outermost frame, called directly or by a tail call: nothing is
+    /// left of the stack, and its results are the call's results.
+    Empty,
+}
+
+/// What a host function did.
+#[derive(Debug)]
+pub(crate) enum HostOutcome {
+    /// It returned, having written its results.
+    Return,
+    /// The guest is to be suspended; its state already says until when.
+    Suspend,
+}
+
+/// Passes through the engine as a host error. The error itself, which need not be `Send`, waits
+/// in the store's state.
+#[derive(Debug, Clone, Copy)]
+enum Signal {
+    Suspend,
+    Abort,
+}
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Signal::Suspend => "suspended",
+            Signal::Abort => "aborted",
+        })
+    }
+}
+
+impl wasmi::errors::HostError for Signal {}
+
+/// What a host function made by [`host_func`] calls: with its index, its arguments, and where its
+/// results go.
+pub(crate) type HostFn =
+    fn(&mut Context<'_>, usize, &[CoreVal], &mut [CoreVal]) -> Result<HostOutcome, Error>;
+
+/// Calls a core function that has `results` (0 or 1) results.
+pub(crate) fn call(
+    cx: &mut Context<'_>,
+    func: CoreFunc,
+    args: &[CoreVal],
+    results: usize,
+) -> Result<Run, Error> {
+    debug_assert!(results <= 1);
+    let mut out = [CoreVal::I32(0)];
+    let run = func.call_resumable(&mut *cx, args, &mut out[..results]);
+    settle(cx, run, &mut out[..results])
+}
+
+/// Resumes a suspended run with the results of the host function that suspended it.
+pub(crate) fn resume(
+    cx: &mut Context<'_>,
+    suspended: Suspended,
+    values: &[CoreVal],
+) -> Result<Run, Error> {
+    let results = suspended.results;
+    let mut out = [CoreVal::I32(0)];
+    match suspended.stack {
+        Stack::Empty => Ok(Run::Done(values.first().cloned())),
+        Stack::Frames(frames) => {
+            let run = frames.resume(&mut *cx, values, &mut out[..results]);
+            settle(cx, run, &mut out[..results])
+        }
+    }
+}
+
+/// Follows a run through the ends of its fuel slices to its end, its suspension, or its error.
+fn settle(
+    cx: &mut Context<'_>,
+    mut run: Result<wasmi::ResumableCall, wasmi::Error>,
+    out: &mut [CoreVal],
+) -> Result<Run, Error> {
+    let results = out.len();
+    loop {
+        match run {
+            Ok(wasmi::ResumableCall::Finished) => return Ok(Run::Done(out.first().cloned())),
+            Ok(wasmi::ResumableCall::OutOfFuel(rest)) => {
+                refuel(cx, rest.required_fuel())?;
+                run = rest.resume(&mut *cx, out);
+            }
+            Ok(wasmi::ResumableCall::HostTrap(frames)) => {
+                return match frames.host_error().downcast_ref::<Signal>() {
+                    Some(Signal::Suspend) => Ok(Run::Suspended(Suspended {
+                        stack: Stack::Frames(frames),
+                        results,
+                    })),
+                    Some(Signal::Abort) => Err(cx.data_mut().take_abort()),
+                    None => Err(bug!("unknown host error: {}", frames.host_error())),
+                };
+            }
+            Err(error) => {
+                return match error.downcast_ref::<Signal>() {
+                    Some(Signal::Suspend) => Ok(Run::Suspended(Suspended {
+                        stack: Stack::Empty,
+                        results,
+                    })),
+                    Some(Signal::Abort) => Err(cx.data_mut().take_abort()),
+                    None => Err(core_error(cx.data_mut(), &error)),
+                };
+            }
+        }
+    }
+}
+
+/// Grants the next slice of fuel, if there is one and the deadline has not passed.
+fn refuel(cx: &mut Context<'_>, required: u64) -> Result<(), Error> {
+    let slice = cx.data_mut().fuel.next_slice(required)?;
+    let left = cx.get_fuel().unwrap_or(0);
+    cx.set_fuel(left.saturating_add(slice))
+        .map_err(|error| bug!("the engine meters no fuel: {error}"))
+}
+
+/// Takes fuel for work that the host does on the guest's behalf.
+pub(crate) fn charge(cx: &mut Context<'_>, units: u64) -> Result<(), Error> {
+    let mut left = cx.get_fuel().unwrap_or(0);
+    if left < units {
+        refuel(cx, units - left)?;
+        left = cx.get_fuel().unwrap_or(0);
+    }
+    cx.set_fuel(left.saturating_sub(units))
+        .map_err(|error| bug!("the engine meters no fuel: {error}"))
+}
+
+/// Makes a core function that runs `call` with the index it is given: closures in the engine
+/// must be `Send`, ours need not be, so they stay in the store's state.
+pub(crate) fn host_func(
+    cx: &mut Context<'_>,
+    params: &[wasmparser::ValType],
+    results: &[wasmparser::ValType],
+    index: usize,
+    call: HostFn,
+) -> Result<CoreFunc, Error> {
+    let ty = wasmi::FuncType::new(
+        params
+            .iter()
+            .map(core_type)
+            .collect::<Result<Vec<_>, _>>()?,
+        results
+            .iter()
+            .map(core_type)
+            .collect::<Result<Vec<_>, _>>()?,
+    );
+    Ok(CoreFunc::new(
+        &mut *cx,
+        ty,
+        move |mut caller, params, results| {
+            use wasmi::AsContextMut as _;
+            let mut cx: Context<'_> = caller.as_context_mut();
+            match call(&mut cx, index, params, results) {
+                Ok(HostOutcome::Return) => Ok(()),
+                Ok(HostOutcome::Suspend) => Err(wasmi::Error::host(Signal::Suspend)),
+                Err(error) => {
+                    cx.data_mut().abort = Some(error);
+                    Err(wasmi::Error::host(Signal::Abort))
+                }
+            }
+        },
+    ))
+}
+
+pub(super) fn core_type(ty: &wasmparser::ValType) -> Result<wasmi::ValType, Error> {
+    use wasmparser::ValType;
+    Ok(match *ty {
+        ValType::I32 => wasmi::ValType::I32,
+        ValType::I64 => wasmi::ValType::I64,
+        ValType::F32 => wasmi::ValType::F32,
+        ValType::F64 => wasmi::ValType::F64,
+        ValType::V128 => wasmi::ValType::V128,
+        ValType::Ref(r) if r.is_func_ref() => wasmi::ValType::FuncRef,
+        ValType::Ref(r) if r.is_extern_ref() => wasmi::ValType::ExternRef,
+        ValType::Ref(r) => {
+            return Err(Error::invalid(
+                format!("the core engine does not support the type {r}"),
+                None,
+            ));
+        }
+    })
+}
+
+/// Says in our terms what ended a run.
+pub(super) fn core_error(state: &mut State, error: &wasmi::Error) -> Error {
+    use wasmi::TrapCode;
+    if error.as_trap_code() == Some(TrapCode::OutOfFuel) {
+        return state.fuel.exhausted();
+    }
+    if let Some(limit) = state.limiter.refused.take()
+        && error.as_trap_code().is_none()
+    {
+        return state.limit_refused(limit);
+    }
+    let trap = match error.as_trap_code() {
+        Some(TrapCode::UnreachableCodeReached) => Trap::Unreachable,
+        Some(TrapCode::MemoryOutOfBounds) => Trap::MemoryOutOfBounds,
+        Some(TrapCode::TableOutOfBounds) => Trap::TableOutOfBounds,
+        Some(TrapCode::IndirectCallToNull) => Trap::IndirectCallToNull,
+        Some(TrapCode::IntegerDivisionByZero) => Trap::IntegerDivisionByZero,
+        Some(TrapCode::IntegerOverflow) => Trap::IntegerOverflow,
+        Some(TrapCode::BadConversionToInteger) => Trap::BadConversionToInteger,
+        Some(TrapCode::StackOverflow) => Trap::StackOverflow,
+        Some(TrapCode::BadSignature) => Trap::BadSignature,
+        _ => Trap::Core(error.to_string()),
+    };
+    Error::from(trap)
+}
