@@ -1,0 +1,147 @@
+//! Spec: ### `canon lower`
+
+use super::canon_lift::{CanonicalOptions, Lifted, canon_lift};
+use super::component_instances::{Handle, InstanceId};
+use super::finish::{Finish, Then};
+use super::flattening::{MAX_FLAT_ASYNC_PARAMS, MAX_FLAT_PARAMS, MAX_FLAT_RESULTS};
+use super::host_call::call_host;
+use super::subtask_state::{Subtask, SubtaskId, SubtaskState};
+use super::tasks::Caller;
+use super::threads::{Block, Flow, Until};
+use crate::component::definitions::Name;
+use crate::engine::{Context, CoreVal, HostOutcome};
+use crate::error::{Error, bug, trap_if};
+use crate::func::HostFunc;
+use crate::trap::Trap;
+use crate::types::FuncType;
+use std::rc::Rc;
+
+/// A component function as a core function: what `canon lower` defines.
+#[derive(Debug)]
+pub(crate) struct Lowered {
+    pub(crate) func: FuncInst,
+    pub(crate) opts: CanonicalOptions,
+    /// The instance that calls it.
+    pub(crate) inst: InstanceId,
+}
+
+/// A component function at run time: of another component, or of the host.
+#[derive(Debug, Clone)]
+pub(crate) enum FuncInst {
+    Lifted(Rc<Lifted>),
+    Host(Rc<HostFunc>),
+}
+
+impl FuncInst {
+    pub(crate) fn ty(&self) -> &std::sync::Arc<FuncType> {
+        match self {
+            FuncInst::Lifted(lifted) => &lifted.ty,
+            FuncInst::Host(host) => &host.ty,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &Name {
+        match self {
+            FuncInst::Lifted(lifted) => &lifted.entry.name,
+            FuncInst::Host(host) => &host.name,
+        }
+    }
+}
+
+impl Lowered {
+    pub(crate) fn ty(&self) -> &FuncType {
+        self.func.ty()
+    }
+}
+
+/// The greatest numbers of flat parameters and flat results of a lowered function.
+pub(crate) fn flat_limits(async_: bool) -> (usize, usize) {
+    if async_ {
+        (MAX_FLAT_ASYNC_PARAMS, 0)
+    } else {
+        (MAX_FLAT_PARAMS, MAX_FLAT_RESULTS)
+    }
+}
+
+/// Calls a lowered function.
+pub(crate) fn canon_lower(
+    cx: &mut Context<'_>,
+    lowered: &Rc<Lowered>,
+    flat_args: &[CoreVal],
+    results: &mut [CoreVal],
+) -> Result<HostOutcome, Error> {
+    let state = cx.data_mut();
+    trap_if!(
+        !state.instance(lowered.inst).may_leave,
+        Trap::CannotLeaveComponent
+    );
+    let caller = state.current_thread()?;
+    let subtask = Subtask::new(Rc::clone(lowered), caller, flat_args.to_vec());
+    let id = state.subtasks.insert(subtask);
+    match &lowered.func {
+        FuncInst::Host(host) => call_host(cx, &Rc::clone(host), id)?,
+        FuncInst::Lifted(callee) => {
+            let (_task, flow) = canon_lift(cx, callee, Caller::Subtask(id))?;
+            let state = cx.data_mut();
+            if flow == Flow::Paused {
+                state.pending = Some(Block::Paused(Then::Lower(id)));
+                return Ok(HostOutcome::Suspend);
+            }
+        }
+    }
+    match finish_lower(cx, id)? {
+        Finish::Values(values) => {
+            write_results(results, &values)?;
+            Ok(HostOutcome::Return)
+        }
+        Finish::Block(block) => {
+            cx.data_mut().pending = Some(block);
+            Ok(HostOutcome::Suspend)
+        }
+    }
+}
+
+/// What `canon lower` does once the callee has returned or blocked.
+pub(crate) fn finish_lower(cx: &mut Context<'_>, id: SubtaskId) -> Result<Finish, Error> {
+    let state = cx.data_mut();
+    let subtask = state.subtask(id)?;
+    let (inst, async_, resolved) = (
+        subtask.lowered.inst,
+        subtask.lowered.opts.async_,
+        subtask.resolved(),
+    );
+    if resolved {
+        state.deliver_resolve(id)?;
+        let subtask = state.subtasks.remove(id);
+        let values = match subtask {
+            Some(_) if async_ => vec![CoreVal::I32(SubtaskState::Returned as i32)],
+            Some(subtask) => subtask.flat_results,
+            None => return Err(bug!("a subtask vanished while it was resolved")),
+        };
+        return Ok(Finish::Values(values));
+    }
+    if !async_ {
+        return Ok(Finish::Block(Block::Wait(
+            Until::Resolved(id),
+            Then::Lower(id),
+        )));
+    }
+    let packed_state = subtask.state as u32;
+    let index = state.add_handle(inst, Handle::Subtask(id))?;
+    state.subtask_mut(id)?.index = Some(index);
+    Ok(Finish::Values(vec![CoreVal::I32(
+        (packed_state | (index << 4)) as i32,
+    )]))
+}
+
+pub(crate) fn write_results(results: &mut [CoreVal], values: &[CoreVal]) -> Result<(), Error> {
+    if results.len() != values.len() {
+        return Err(bug!(
+            "{} results where {} were due",
+            values.len(),
+            results.len()
+        ));
+    }
+    results.clone_from_slice(values);
+    Ok(())
+}

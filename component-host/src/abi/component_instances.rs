@@ -1,0 +1,63 @@
+//! Spec: ## Component Instances
+
+use super::resource_state::ResourceHandle;
+use super::stream_state::EndId;
+use super::subtask_state::SubtaskId;
+use super::table_state::Table;
+use super::threads::ThreadId;
+use super::waitable_state::SetId;
+use crate::component::definitions::Name;
+use crate::val::ErrorContextAny;
+use std::rc::Rc;
+use vestibule_executor::Group;
+
+/// Names a component instance of a store; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct InstanceId(pub(crate) u32);
+
+/// The run-time state of one component instance.
+#[derive(Debug)]
+pub(crate) struct ComponentInstance {
+    /// How errors call it, such as ``component `app` ``.
+    pub(crate) path: Name,
+    /// Its registered threads, while they wait, are tasks of this group: the candidates when a
+    /// synchronous call into this instance blocks.
+    pub(crate) group: Group,
+    pub(crate) handles: Table<Handle>,
+    pub(crate) threads: Table<ThreadId>,
+    pub(crate) may_leave: bool,
+    pub(crate) backpressure: u32,
+    pub(crate) num_waiting_to_enter: u32,
+    pub(crate) exclusive_thread: Option<ThreadId>,
+    /// Threads to look at again when `exclusive_thread` or `backpressure` changes.
+    pub(crate) turn_waiters: Vec<ThreadId>,
+    /// Who trapped, once this instance is locked down: nothing enters it any more.
+    pub(crate) locked_down_by: Option<Rc<str>>,
+}
+
+/// What a handle of an instance's table stands for.
+#[derive(Debug)]
+pub(crate) enum Handle {
+    Resource(ResourceHandle),
+    Subtask(SubtaskId),
+    WaitableSet(SetId),
+    End(EndId),
+    ErrorContext(ErrorContextAny),
+}
+
+impl ComponentInstance {
+    pub(crate) fn new(path: Name, group: Group) -> ComponentInstance {
+        ComponentInstance {
+            path,
+            group,
+            handles: Table::new(),
+            threads: Table::new(),
+            may_leave: true,
+            backpressure: 0,
+            num_waiting_to_enter: 0,
+            exclusive_thread: None,
+            turn_waiters: Vec::new(),
+            locked_down_by: None,
+        }
+    }
+}

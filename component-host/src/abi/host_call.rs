@@ -1,0 +1,209 @@
+//! Calls host functions: plain ones at once, async ones polled once and then by the executor.
+
+use super::options::Peer;
+use super::resolve::{resolve_subtask, start_subtask};
+use super::subtask_state::{Callee, SubtaskId};
+use super::threads::Flow;
+use crate::engine::Context;
+use crate::error::{Error, ErrorKind, Frame};
+use crate::func::{HostFunc, HostFuture, HostKind};
+use crate::store::StoreInner;
+use crate::store::drive::{self, Base};
+use crate::val::Val;
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
+
+/// Calls a host function on behalf of a subtask. When its future is pending, a task of the
+/// executor goes on with it; nothing polls it again before the outermost loop does.
+pub(crate) fn call_host(
+    cx: &mut Context<'_>,
+    host: &Rc<HostFunc>,
+    id: SubtaskId,
+) -> Result<(), Error> {
+    let args = start_subtask(cx, id, Peer::Host)?;
+    let frames = HostFrames::new(cx, host, id)?;
+    match &host.kind {
+        HostKind::Plain(function) => {
+            let result = catch(|| function(args)).map_err(|error| frames.add(error))?;
+            resolve_subtask(cx, id, result, Peer::Host)
+        }
+        HostKind::Async(function) => {
+            let mut future = catch(|| Ok(function(args))).map_err(|error| frames.add(error))?;
+            match poll(&mut future, Waker::noop()) {
+                Poll::Ready(result) => {
+                    drop_caught(future);
+                    let result = result.map_err(|error| frames.add(error))?;
+                    resolve_subtask(cx, id, result, Peer::Host)
+                }
+                Poll::Pending => spawn(cx, id, future, frames),
+            }
+        }
+    }
+}
+
+/// Leaves a pending host future to the executor. It joins the store's group, which no synchronous
+/// call drives: a host future is never a candidate.
+fn spawn(
+    cx: &mut Context<'_>,
+    id: SubtaskId,
+    future: HostFuture,
+    frames: HostFrames,
+) -> Result<(), Error> {
+    let state = cx.data_mut();
+    let name = frames.host.name.to_string();
+    let task = HostTask {
+        store: state.store.clone(),
+        subtask: id,
+        frames: Some(frames),
+        progress: Progress::Running(future),
+    };
+    let task = state
+        .executor
+        .task()
+        .name(name)
+        .group(&state.group)
+        .spawn(task)
+        .map_err(|error| Error::from(error.into_refused()))?;
+    state.subtask_mut(id)?.callee = Callee::Host(task);
+    Ok(())
+}
+
+/// A host future that was pending when it was called.
+struct HostTask {
+    store: Weak<StoreInner>,
+    subtask: SubtaskId,
+    frames: Option<HostFrames>,
+    progress: Progress,
+}
+
+enum Progress {
+    Running(HostFuture),
+    /// Ready, but the store was taken when it became so.
+    Ready(Result<Vec<Val>, Error>),
+    Done,
+}
+
+impl Future for HostTask {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if let Progress::Running(future) = &mut this.progress {
+            let Poll::Ready(result) = poll(future, cx.waker()) else {
+                return Poll::Pending;
+            };
+            let running = std::mem::replace(&mut this.progress, Progress::Ready(result));
+            if let Progress::Running(future) = running {
+                drop_caught(future);
+            }
+        }
+        let Some(store) = this.store.upgrade() else {
+            return Poll::Ready(());
+        };
+        if store.is_taken() {
+            store.wait_for_release(cx.waker());
+            return Poll::Pending;
+        }
+        let Progress::Ready(result) = std::mem::replace(&mut this.progress, Progress::Done) else {
+            return Poll::Ready(());
+        };
+        if let Some(frames) = this.frames.take() {
+            complete(&store, this.subtask, frames, result);
+        }
+        Poll::Ready(())
+    }
+}
+
+/// Resolves the subtask whose host future is ready.
+fn complete(
+    store: &Rc<StoreInner>,
+    id: SubtaskId,
+    frames: HostFrames,
+    result: Result<Vec<Val>, Error>,
+) {
+    drive::run_in_background(store, Base::synchronous(), |cx| {
+        let state = cx.data_mut();
+        // The subtask is gone when its instance was locked down meanwhile.
+        let Some(caller) = state.subtasks.get(id).map(|subtask| subtask.caller) else {
+            return Ok(Flow::Returned);
+        };
+        // The caller is not on the native stack, but what fails here fails its call.
+        state.blame = Some(caller);
+        match result {
+            Ok(values) => resolve_subtask(cx, id, values, Peer::Host)?,
+            Err(error) => return Err(frames.add(error)),
+        }
+        cx.data_mut().blame = None;
+        Ok(Flow::Returned)
+    });
+}
+
+/// Whom to name when a host function fails.
+struct HostFrames {
+    host: Rc<HostFunc>,
+    component: String,
+}
+
+impl HostFrames {
+    fn new(cx: &Context<'_>, host: &Rc<HostFunc>, id: SubtaskId) -> Result<HostFrames, Error> {
+        let state = cx.data();
+        let inst = state.subtask(id)?.lowered.inst;
+        let component = state.instance(inst).path.to_string();
+        Ok(HostFrames {
+            host: Rc::clone(host),
+            component,
+        })
+    }
+
+    fn add(&self, error: Error) -> Error {
+        error
+            .with_frame(Frame::HostFunction {
+                import: self.host.name.to_string(),
+                type_name: self.host.type_name,
+                defined_at: self.host.defined_at,
+            })
+            .with_frame(Frame::Import {
+                component: self.component.clone(),
+                name: self.host.name.to_string(),
+            })
+    }
+}
+
+fn poll(future: &mut HostFuture, waker: &Waker) -> Poll<Result<Vec<Val>, Error>> {
+    let mut cx = std::task::Context::from_waker(waker);
+    let polled = catch(|| Ok(future.as_mut().poll(&mut cx)));
+    match polled {
+        Ok(poll) => poll,
+        Err(error) => Poll::Ready(Err(error)),
+    }
+}
+
+/// Runs foreign code; a panic becomes an error.
+pub(crate) fn catch<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(result) => result,
+        Err(payload) => Err(Error::new(ErrorKind::HostPanic(panic_text(payload)))),
+    }
+}
+
+/// Drops foreign data; a panic in its destructor is the host's own and is not passed on.
+fn drop_caught<T>(value: T) {
+    let _ = catch_unwind(AssertUnwindSafe(move || drop(value)));
+}
+
+/// The text of a panic.
+pub(crate) fn panic_text(payload: Box<dyn Any + Send>) -> String {
+    let text = match payload.downcast_ref::<&'static str>() {
+        Some(text) => (*text).to_owned(),
+        None => match payload.downcast_ref::<String>() {
+            Some(text) => text.clone(),
+            None => "(a panic without a text)".to_owned(),
+        },
+    };
+    drop_caught(payload);
+    text
+}

@@ -1,0 +1,362 @@
+//! Resources at the boundary between guests and the embedder.
+//!
+//! Spec: ## Embedding API, where the host is one more owner of handles. A resource that a guest
+//! implements and the host owns is an entry of a table here, since the value that the embedder
+//! holds can be copied. Within `abi/` values carry no such entries: what guests give is entered
+//! while it is lifted ([`State::hold_own`]), and what the host gives is checked and taken out
+//! before anything is lowered ([`State::give`]), so that the embedder's mistakes are found before
+//! guest code runs.
+
+use super::canon_lift::{Lifted, canon_lift};
+use super::host_call::catch;
+use super::resource_state::ResourceImpl;
+use super::subtask_state::SubtaskId;
+use super::tasks::Caller;
+use crate::engine::CoreVal;
+use crate::error::{Error, Result};
+use crate::func::{HostCall, HostFunc, HostKind};
+use crate::store::drive::{self, Base};
+use crate::store::{State, Store, StoreId};
+use crate::types::{ResourceType, Type};
+use crate::val::{Held, ResourceAny, Val};
+use std::collections::{HashMap, HashSet};
+use std::panic::Location;
+use std::rc::Rc;
+
+/// Names a handle that the host has, in all stores, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct HostHandleId {
+    store: StoreId,
+    number: u32,
+}
+
+/// An owned resource of a guest's, in the hands of the host.
+#[derive(Debug, Default)]
+struct HostHandle {
+    /// The host's calls that it was lent to; those that have returned no longer count.
+    lent_to: Vec<Rc<HostCall>>,
+}
+
+/// What guests gave or lent to the host.
+#[derive(Debug, Default)]
+pub(crate) struct HostResources {
+    owned: HashMap<HostHandleId, HostHandle>,
+    /// The call that each borrow was lent with.
+    borrowed: HashMap<HostHandleId, SubtaskId>,
+    /// How many handles there have been.
+    numbered: u32,
+    /// Calls of the host's to which it passed on what a subtask had lent it.
+    passed_on: Vec<(SubtaskId, Rc<HostCall>)>,
+}
+
+/// What is to be called when the host drops a resource.
+enum Destructor {
+    None,
+    Guest(Rc<Lifted>),
+    Host(Rc<HostFunc>),
+}
+
+impl State {
+    fn implemented_by_guest(&self, rt: ResourceType) -> bool {
+        matches!(self.resources.get(&rt), Some(ResourceImpl::Guest { .. }))
+    }
+
+    /// A guest gives the host an `own`.
+    pub(crate) fn hold_own(&mut self, rt: ResourceType, rep: u32) -> Result<ResourceAny> {
+        if !self.implemented_by_guest(rt) {
+            return Ok(ResourceAny::own(rt, rep));
+        }
+        self.count_handle()?;
+        let id = self.new_host_handle();
+        let handle = HostHandle::default();
+        self.host_resources.owned.insert(id, handle);
+        Ok(ResourceAny::new(rt, rep, true, Some(id)))
+    }
+
+    /// A guest lends the host a `borrow`, until the subtask is resolved.
+    pub(crate) fn hold_borrow(
+        &mut self,
+        rt: ResourceType,
+        rep: u32,
+        lender: SubtaskId,
+    ) -> ResourceAny {
+        if !self.implemented_by_guest(rt) {
+            return ResourceAny::borrow(rt, rep);
+        }
+        let id = self.new_host_handle();
+        self.host_resources.borrowed.insert(id, lender);
+        ResourceAny::new(rt, rep, false, Some(id))
+    }
+
+    fn new_host_handle(&mut self) -> HostHandleId {
+        // It would take four billion handles in one store for two to have the same number.
+        let number = &mut self.host_resources.numbered;
+        *number = number.wrapping_add(1);
+        HostHandleId {
+            store: self.id,
+            number: *number,
+        }
+    }
+
+    /// The host gives values to a guest: as arguments of `call`, or as results of a host function.
+    /// Resources leave the host's table, or are lent for as long as the call takes.
+    ///
+    /// # Errors
+    ///
+    /// `Resource` when the host may not give one of them; then nothing has changed.
+    pub(crate) fn give(
+        &mut self,
+        values: &mut [Val],
+        types: &[Type],
+        call: Option<&Rc<HostCall>>,
+    ) -> Result<()> {
+        if !types.iter().any(|ty| ty.contents().resource) {
+            return Ok(());
+        }
+        let (mut given, mut lent) = (HashSet::new(), Vec::new());
+        visit_all(values.iter_mut().zip(types), &mut |resource, ty| {
+            self.check_held(resource)?;
+            match (resource.held(), ty) {
+                (Held::Own(id), Type::Own(_)) => {
+                    self.check_not_lent(resource, id)?;
+                    if !given.insert(id) {
+                        return Err(unusable(resource, "it is given twice in one call"));
+                    }
+                }
+                (Held::Own(id), _) => lent.push((*resource, id)),
+                (Held::Borrow(..) | Held::Free, _) => {}
+            }
+            Ok(())
+        })?;
+        if let Some((resource, _)) = lent.iter().find(|(_, id)| given.contains(id)) {
+            return Err(unusable(resource, "it is given and lent in one call"));
+        }
+        visit_all(values.iter_mut().zip(types), &mut |resource, ty| {
+            match (resource.held(), ty, call) {
+                (Held::Own(id), Type::Own(_), _) => self.let_go(id),
+                (Held::Own(id), _, Some(call)) => self.lend(id, call),
+                (Held::Borrow(id), _, Some(call)) => {
+                    let resources = &mut self.host_resources;
+                    if let Some(&lender) = resources.borrowed.get(&id) {
+                        resources.passed_on.push((lender, Rc::clone(call)));
+                    }
+                }
+                _ => {}
+            }
+            resource.set_free();
+            Ok(())
+        })
+    }
+
+    fn lend(&mut self, id: HostHandleId, call: &Rc<HostCall>) {
+        if let Some(handle) = self.host_resources.owned.get_mut(&id) {
+            handle.lent_to.retain(|call| !call.is_resolved());
+            handle.lent_to.push(Rc::clone(call));
+        }
+    }
+
+    fn let_go(&mut self, id: HostHandleId) {
+        if self.host_resources.owned.remove(&id).is_some() {
+            self.uncount_handle();
+        }
+    }
+
+    /// A host function returns: nobody may have what was lent to it any more.
+    pub(crate) fn end_borrows(&mut self, lender: SubtaskId) -> Result<()> {
+        let State {
+            host_resources: resources,
+            subtasks,
+            ..
+        } = self;
+        // Those of a caller that was locked down meanwhile are gone too.
+        let borrowed = &mut resources.borrowed;
+        borrowed.retain(|_, id| *id != lender && subtasks.get(*id).is_some());
+        let passed_on = &mut resources.passed_on;
+        passed_on.retain(|(_, call)| !call.is_resolved());
+        if passed_on.iter().any(|(id, _)| *id == lender) {
+            return Err(Error::resource(
+                "a host function returned while a call that it made still borrows a resource that \
+                 it was lent: await the call first",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the host may use a resource at all.
+    fn check_held(&self, resource: &ResourceAny) -> Result<()> {
+        let (Held::Own(id) | Held::Borrow(id)) = resource.held() else {
+            return match self.implemented_by_guest(resource.ty()) {
+                false => Ok(()),
+                true => Err(unusable(
+                    resource,
+                    "a guest implements that type, so that the embedder cannot make one itself",
+                )),
+            };
+        };
+        if id.store != self.id {
+            return Err(unusable(
+                resource,
+                "it belongs to another store than the one it is used with",
+            ));
+        }
+        match resource.held() {
+            Held::Own(id) if !self.host_resources.owned.contains_key(&id) => Err(unusable(
+                resource,
+                "the host does not have it any more: it was given away or dropped",
+            )),
+            Held::Borrow(id) if !self.host_resources.borrowed.contains_key(&id) => Err(unusable(
+                resource,
+                "it was lent for the time of a call, which has returned",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_not_lent(&self, resource: &ResourceAny, id: HostHandleId) -> Result<()> {
+        let lent_to = self.host_resources.owned.get(&id);
+        let lent_to = lent_to.map_or(&[][..], |handle| &handle.lent_to);
+        if lent_to.iter().any(|call| !call.is_resolved()) {
+            return Err(unusable(
+                resource,
+                "it is lent to a call that has not returned: cannot remove owned resource while \
+                 borrowed",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The host drops a resource.
+    fn drop_held(&mut self, resource: &ResourceAny) -> Result<Destructor> {
+        self.check_held(resource)?;
+        if let Held::Own(id) = resource.held() {
+            self.check_not_lent(resource, id)?;
+            self.let_go(id);
+        }
+        if !resource.owned() {
+            return Ok(Destructor::None);
+        }
+        Ok(match self.resources.get(&resource.ty()) {
+            Some(ResourceImpl::Guest {
+                dtor: Some(dtor), ..
+            }) => Destructor::Guest(Rc::clone(dtor)),
+            Some(ResourceImpl::Host(dtor)) => Destructor::Host(Rc::clone(dtor)),
+            Some(ResourceImpl::Guest { dtor: None, .. }) | None => Destructor::None,
+        })
+    }
+}
+
+impl ResourceAny {
+    /// Drops the resource: runs its destructor, when the type has one and this is an `own`.
+    ///
+    /// A guest's destructor runs as a synchronous call, to its end. A host function cannot drop a
+    /// guest's resource while the guest waits for it; it can [defer](crate::Caller::defer) that.
+    ///
+    /// # Errors
+    ///
+    /// `Resource` when the resource was given away or dropped before, is lent to a call that has
+    /// not returned, or belongs to another store; the destructor's trap or error; `Refused` with
+    /// `StoreBusy` when guest code of this store is running.
+    #[track_caller]
+    pub fn resource_drop<T: 'static>(self, store: &Store<T>) -> Result<()> {
+        const ATTEMPTED: &str = "drop a resource";
+        let at = Location::caller();
+        let store = &store.inner;
+        let dtor = store.enter(ATTEMPTED, at, |cx| cx.data_mut().drop_held(&self))??;
+        match dtor {
+            Destructor::None => Ok(()),
+            Destructor::Host(dtor) => call_host_dtor(&dtor, self.rep()),
+            Destructor::Guest(dtor) => drive::run(store, &Base::call(at), ATTEMPTED, |cx| {
+                let rep = CoreVal::I32(self.rep() as i32);
+                let caller = Caller::Internal(Rc::new([rep]));
+                canon_lift(cx, &dtor, caller).map(|(_, flow)| flow)
+            }),
+        }
+    }
+}
+
+/// Calls the destructor of a resource type that the embedder implements.
+pub(crate) fn call_host_dtor(dtor: &HostFunc, rep: u32) -> Result<()> {
+    let HostKind::Plain(function) = &dtor.kind else {
+        return Err(crate::error::bug!("a destructor is async"));
+    };
+    catch(|| function(vec![Val::U32(rep)]))
+        .map(drop)
+        .map_err(|error| error.with_frame(dtor.frame()))
+}
+
+fn unusable(resource: &ResourceAny, why: &str) -> Error {
+    Error::resource(format!(
+        "{} (representation {}) cannot be used: {why}",
+        resource.handle_type(),
+        resource.rep()
+    ))
+}
+
+fn visit_all<'a>(
+    parts: impl Iterator<Item = (&'a mut Val, &'a Type)>,
+    f: &mut dyn FnMut(&mut ResourceAny, &Type) -> Result<()>,
+) -> Result<()> {
+    for (value, ty) in parts {
+        visit(value, ty, f)?;
+    }
+    Ok(())
+}
+
+/// Visits the resources in a value. One that is not of its type is left to those who lower it.
+fn visit(
+    value: &mut Val,
+    ty: &Type,
+    f: &mut dyn FnMut(&mut ResourceAny, &Type) -> Result<()>,
+) -> Result<()> {
+    if !ty.contents().resource {
+        return Ok(());
+    }
+    match (value, ty) {
+        (Val::Resource(resource), Type::Own(rt) | Type::Borrow(rt)) if resource.ty() == *rt => {
+            f(resource, ty)
+        }
+        (Val::List(values), Type::List(list)) => {
+            visit_all(values.iter_mut().map(|value| (value, list.ty())), f)
+        }
+        (Val::List(values), Type::FixedLengthList(list)) => {
+            visit_all(values.iter_mut().map(|value| (value, list.ty())), f)
+        }
+        (Val::Map(entries), Type::Map(map)) => {
+            for (key, value) in entries {
+                visit(key, map.key(), f)?;
+                visit(value, map.value(), f)?;
+            }
+            Ok(())
+        }
+        (Val::Record(fields), Type::Record(record)) => {
+            for (name, value) in fields {
+                let mut types = record.named_fields().iter();
+                if let Some((_, ty)) = types.find(|(field, _)| field == name) {
+                    visit(value, ty, f)?;
+                }
+            }
+            Ok(())
+        }
+        (Val::Tuple(values), Type::Tuple(tuple)) => {
+            visit_all(values.iter_mut().zip(tuple.types()), f)
+        }
+        (Val::Variant(name, Some(value)), Type::Variant(variant)) => {
+            let case = variant.find(name);
+            let case = case.and_then(|case| variant.named_cases().get(case as usize));
+            match case.and_then(|(_, ty)| ty.as_ref()) {
+                Some(ty) => visit(value, ty, f),
+                None => Ok(()),
+            }
+        }
+        (Val::Option(Some(value)), Type::Option(option)) => visit(value, option.ty(), f),
+        (Val::Result(Ok(Some(value))), Type::Result(result)) => match result.ok() {
+            Some(ty) => visit(value, ty, f),
+            None => Ok(()),
+        },
+        (Val::Result(Err(Some(value))), Type::Result(result)) => match result.err() {
+            Some(ty) => visit(value, ty, f),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,282 @@
+//! Spec: ### Stream and Future State
+
+use super::buffer_state::{Buffer, transfer};
+use super::component_instances::{Handle, InstanceId};
+use super::type_predicates::none_or_number_type;
+use super::waitable_state::{EventCode, EventTuple, Waitable, WaitableId};
+use crate::arena::Id;
+use crate::engine::Context;
+use crate::error::{Error, bug, trap_if};
+use crate::store::State;
+use crate::trap::Trap;
+use crate::types::Type;
+
+pub(crate) type EndId = Id<End>;
+
+/// One end of a stream or a future.
+///
+/// ```text
+///            copy (1)                cancel (2)
+///   Idle ─────────────► Copying ───────────────► CancellingCopy
+///    ▲ │                  │  event delivered (3)       │
+///    └─┼──────────────────┴────────────────────────────┘
+///      └────────► Done   (4: the other end is gone, or a future has its value)
+/// ```
+/// 1: [`copy`]; 2: `State::cancel_end_copy`; 3, 4: `State::end_event`.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) waitable: Waitable,
+    pub(crate) kind: EndKind,
+    pub(crate) t: Option<Type>,
+    pub(crate) state: EndState,
+    /// The other end, unless it was dropped.
+    pub(crate) other: Option<EndId>,
+    pub(crate) buffer: Option<Buffer>,
+    /// The instance whose table it is in; none while it is being passed on, or the host has it.
+    pub(crate) owner: Option<InstanceId>,
+    pub(crate) index: Option<u32>,
+    /// How far the copy had come when its event became pending.
+    progress: u32,
+}
+
+/// Which of the four kinds of end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EndKind {
+    pub(crate) future: bool,
+    pub(crate) readable: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndState {
+    Idle,
+    Copying,
+    CancellingCopy,
+    Done,
+}
+
+/// `CopyResult`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CopyResult {
+    Completed = 0,
+    Dropped = 1,
+    Cancelled = 2,
+}
+
+impl EndKind {
+    fn event_code(self) -> EventCode {
+        match (self.future, self.readable) {
+            (false, true) => EventCode::StreamRead,
+            (false, false) => EventCode::StreamWrite,
+            (true, true) => EventCode::FutureRead,
+            (true, false) => EventCode::FutureWrite,
+        }
+    }
+}
+
+impl End {
+    fn new(kind: EndKind, t: Option<Type>, owner: Option<InstanceId>) -> End {
+        End {
+            waitable: Waitable::default(),
+            kind,
+            t,
+            state: EndState::Idle,
+            other: None,
+            buffer: None,
+            owner,
+            index: None,
+            progress: 0,
+        }
+    }
+
+    pub(crate) fn copying_or_cancelling(&self) -> bool {
+        matches!(self.state, EndState::Copying | EndState::CancellingCopy)
+    }
+}
+
+impl State {
+    pub(crate) fn end(&self, id: EndId) -> Result<&End, Error> {
+        self.ends
+            .get(id)
+            .ok_or_else(|| bug!("stream or future end {id:?} is gone"))
+    }
+
+    pub(crate) fn end_mut(&mut self, id: EndId) -> Result<&mut End, Error> {
+        self.ends
+            .get_mut(id)
+            .ok_or_else(|| bug!("stream or future end {id:?} is gone"))
+    }
+
+    /// `new_stream`, `new_future`: the readable and the writable end.
+    pub(crate) fn new_ends(
+        &mut self,
+        future: bool,
+        t: Option<Type>,
+        owner: Option<InstanceId>,
+    ) -> Result<(EndId, EndId), Error> {
+        let kind = |readable| EndKind { future, readable };
+        let reader = self.ends.insert(End::new(kind(true), t.clone(), owner));
+        let writer = self.ends.insert(End::new(kind(false), t, owner));
+        self.end_mut(reader)?.other = Some(writer);
+        self.end_mut(writer)?.other = Some(reader);
+        Ok((reader, writer))
+    }
+
+    /// Looks up an end of the given kind and type in an instance's table.
+    pub(crate) fn end_handle(
+        &self,
+        inst: InstanceId,
+        i: u32,
+        kind: EndKind,
+        t: Option<&Type>,
+    ) -> Result<EndId, Error> {
+        if let Handle::End(id) = self.instance(inst).handles.get(i)? {
+            let end = self.end(*id)?;
+            if end.kind == kind && end.t.as_ref() == t {
+                return Ok(*id);
+            }
+        }
+        Err(Trap::HandleWrongType {
+            index: i,
+            detail: "",
+        }
+        .into())
+    }
+
+    /// `End.notify`
+    fn notify_end(&mut self, id: EndId, progress: u32) -> Result<(), Error> {
+        self.end_mut(id)?.progress = progress;
+        self.set_pending_event(WaitableId::End(id));
+        Ok(())
+    }
+
+    /// `stream_event`, `future_event`: what came of the copy, now that somebody asks.
+    pub(super) fn end_event(&mut self, id: EndId) -> Result<EventTuple, Error> {
+        let end = self.end_mut(id)?;
+        let code = end.kind.event_code();
+        let index = end.index.unwrap_or(0);
+        let dropped = end.other.is_none();
+        end.buffer = None;
+        if end.kind.future {
+            let (state, result) = match (end.progress, dropped) {
+                (1, _) => (EndState::Done, CopyResult::Completed),
+                (_, true) => (EndState::Done, CopyResult::Dropped),
+                (_, false) => (EndState::Idle, CopyResult::Cancelled),
+            };
+            end.state = state;
+            return Ok((code, index, result as u32));
+        }
+        let (state, result) = match (dropped, end.state) {
+            (true, _) => (EndState::Done, CopyResult::Dropped),
+            (false, EndState::CancellingCopy) => (EndState::Idle, CopyResult::Cancelled),
+            (false, _) => (EndState::Idle, CopyResult::Completed),
+        };
+        end.state = state;
+        Ok((code, index, result as u32 | (end.progress << 4)))
+    }
+
+    /// `End.cancel`
+    pub(crate) fn cancel_end_copy(&mut self, id: EndId) -> Result<(), Error> {
+        let end = self.end_mut(id)?;
+        end.state = EndState::CancellingCopy;
+        if !end.waitable.pending_event {
+            self.notify_end(id, 0)?;
+        }
+        Ok(())
+    }
+
+    /// `End.drop`
+    pub(crate) fn drop_end(&mut self, id: EndId) -> Result<(), Error> {
+        self.join_set(WaitableId::End(id), None);
+        let Some(end) = self.ends.remove(id) else {
+            return Ok(());
+        };
+        if let Some(other) = end.other
+            && let Some(peer) = self.ends.get_mut(other)
+        {
+            peer.other = None;
+            if peer.state != EndState::Done && !peer.waitable.pending_event {
+                self.notify_end(other, 0)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `End.copy`: reads into, or writes from, the buffer as much as the other end is ready for.
+pub(crate) fn copy(cx: &mut Context<'_>, id: EndId, mut buffer: Buffer) -> Result<(), Error> {
+    let state = cx.data_mut();
+    let end = state.end_mut(id)?;
+    end.state = EndState::Copying;
+    let (readable, owner) = (end.kind.readable, end.owner);
+    let Some(other) = end.other else {
+        debug_assert!(end.waitable.pending_event);
+        return Ok(());
+    };
+    let Some(mut theirs) = state.end_mut(other)?.buffer.take() else {
+        state.end_mut(id)?.buffer = Some(buffer);
+        return Ok(());
+    };
+    let n = buffer.remain().min(theirs.remain());
+    if n > 0 {
+        let t = state.end(id)?.t.clone();
+        let intra = owner.is_some() && owner == state.end(other)?.owner;
+        trap_if!(
+            intra && !none_or_number_type(t.as_ref()),
+            Trap::EndMisused(INTRA_COMPONENT)
+        );
+        if readable {
+            transfer(cx, t.as_ref(), &mut theirs, &mut buffer, n)?;
+        } else {
+            transfer(cx, t.as_ref(), &mut buffer, &mut theirs, n)?;
+        }
+        let state = cx.data_mut();
+        state.notify_end(id, buffer.progress)?;
+        state.notify_end(other, theirs.progress)?;
+        if theirs.remain() > 0 {
+            state.end_mut(other)?.buffer = Some(theirs);
+        }
+        return Ok(());
+    }
+    if buffer.remain() > 0 || (readable && theirs.remain() == 0) {
+        // The other end asked for nothing, and now knows that somebody is here.
+        let progress = theirs.progress;
+        debug_assert!(progress == 0 || theirs.remain() == 0);
+        state.notify_end(other, progress)?;
+        state.end_mut(id)?.buffer = Some(buffer);
+    } else {
+        state.end_mut(other)?.buffer = Some(theirs);
+        state.notify_end(id, 0)?;
+    }
+    Ok(())
+}
+
+const INTRA_COMPONENT: &str =
+    "cannot read from and write to intra-component future/stream with non-numeric payload";
+
+/// `End.forward`: joins what is on the far sides of a readable and a writable end.
+pub(crate) fn forward(cx: &mut Context<'_>, src: EndId, dst: EndId) -> Result<(), Error> {
+    let state = cx.data_mut();
+    let (writable, readable) = (state.end(src)?.other, state.end(dst)?.other);
+    let (Some(writable), Some(readable)) = (writable, readable) else {
+        state.drop_end(src)?;
+        return state.drop_end(dst);
+    };
+    if writable == dst {
+        state.drop_end(src)?;
+        return state.drop_end(dst);
+    }
+    state.ends.remove(src);
+    state.ends.remove(dst);
+    state.end_mut(writable)?.other = Some(readable);
+    state.end_mut(readable)?.other = Some(writable);
+    let remain = |end: EndId| -> Result<Option<u32>, Error> {
+        Ok(cx.data().end(end)?.buffer.as_ref().map(Buffer::remain))
+    };
+    if let (Some(write), Some(read)) = (remain(writable)?, remain(readable)?) {
+        let smaller = if read > write { writable } else { readable };
+        if let Some(buffer) = cx.data_mut().end_mut(smaller)?.buffer.take() {
+            copy(cx, smaller, buffer)?;
+        }
+    }
+    Ok(())
+}

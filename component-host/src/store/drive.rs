@@ -1,0 +1,427 @@
+//! Drives a store from the base of the native stack: the outermost run of guest code, and what
+//! goes on when it is paused.
+//!
+//! Spec: ## Embedding API, and the loop at the end of `canon_lift`.
+//!
+//! When a synchronous call blocks, every Rust frame above the base unwinds; what the
+//! specification would keep on the native stack stays as data: [`State::native`], the threads on
+//! it, and [`State::sync_calls`], the synchronous calls in progress. The base then repeats:
+//!
+//! 1. A thread on top of the native stack whose call has returned is continued.
+//! 2. Otherwise the innermost synchronous call is blocked. The executor polls *one* ready task of
+//!    the callee instance's group, under a phase, and the base looks again.
+//! 3. When that group has no ready task, the call can never go on: the guest traps.
+//!
+//! A polled thread runs on top of the driver's native stack and leaves its own blocked calls to
+//! the same driver, so that nesting costs data and no native stack.
+
+use super::{State, StoreInner};
+use crate::abi::component_instances::InstanceId;
+use crate::abi::host_call::panic_text;
+use crate::abi::tasks::{Caller, TaskId};
+use crate::abi::threads::{Flow, Thread, ThreadId, ThreadState, Until, continue_paused, resume};
+use crate::component::definitions::Name;
+use crate::engine::Context;
+use crate::error::{Error, ErrorKind, Frame};
+use crate::trap::Trap;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::Poll;
+use vestibule_executor::{BlockInPhaseError, Group, Phase};
+
+/// A synchronous call in progress.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SyncCall {
+    pub(crate) task: TaskId,
+    /// The task's implicit thread.
+    pub(crate) thread: ThreadId,
+    pub(crate) inst: InstanceId,
+    /// The height of the native stack when the call was made.
+    pub(crate) depth: usize,
+    /// Set when this is no call, but the turn that `subtask.cancel` gives the callee's instance:
+    /// how many threads may run. It ends when nothing is ready, instead of trapping.
+    pub(crate) cancel: Option<usize>,
+}
+
+/// Whether a driver is at work, and how a thread that it polled failed.
+#[derive(Default)]
+pub(crate) struct Driver {
+    active: Cell<bool>,
+    failed: Cell<Option<Error>>,
+}
+
+/// What the base is, for the phase under which it drives.
+#[derive(Debug, Clone)]
+pub(crate) struct Base {
+    /// The start function that runs, when the base is an instantiation.
+    start: Option<Rc<str>>,
+    at: &'static Location<'static>,
+}
+
+impl Base {
+    /// A call, or a turn of a thread.
+    #[track_caller]
+    pub(crate) fn synchronous() -> Base {
+        Base {
+            start: None,
+            at: Location::caller(),
+        }
+    }
+
+    /// A call from the host, made at `at`.
+    pub(crate) fn call(at: &'static Location<'static>) -> Base {
+        Base { start: None, at }
+    }
+
+    /// A start function; `label` says whose, and `at` where the instantiation was asked for.
+    pub(crate) fn start(label: Rc<str>, at: &'static Location<'static>) -> Base {
+        Base {
+            start: Some(label),
+            at,
+        }
+    }
+
+    /// The phase for running guest code of, or driving, the given group.
+    pub(crate) fn phase(&self, group: &Group) -> Phase {
+        match &self.start {
+            Some(label) => Phase::instantiating(group).label(Rc::clone(label)),
+            None => Phase::custom("synchronous call", group),
+        }
+        .entered_at(self.at)
+    }
+}
+
+/// What the base does next.
+enum Step {
+    /// Nothing of this base is left on the native stack.
+    Done,
+    /// Continue the paused thread on top of the native stack.
+    Continue,
+    /// Poll the candidates of the innermost synchronous call.
+    Drive(SyncCall, Group),
+}
+
+/// Runs guest code at the base, and drives it until the native stack is empty again.
+///
+/// # Errors
+///
+/// What ended the run. The instances that were on the stack are locked down.
+pub(crate) fn run(
+    store: &Rc<StoreInner>,
+    base: &Base,
+    attempted: &'static str,
+    first: impl FnOnce(&mut Context<'_>) -> Result<Flow, Error>,
+) -> Result<(), Error> {
+    let flow = store.enter(attempted, base.at, |cx| {
+        cx.data_mut().begin_entry();
+        begin_fuel(cx)?;
+        caught(cx, first).map_err(|error| cx.data_mut().unwind(error))
+    })??;
+    match flow {
+        Flow::Returned => Ok(()),
+        Flow::Paused => drive(store, base),
+    }
+}
+
+/// As [`run`], for code that nobody waits for: an error goes to the call it belongs to, else to
+/// the store's background errors.
+pub(crate) fn run_in_background(
+    store: &Rc<StoreInner>,
+    base: Base,
+    first: impl FnOnce(&mut Context<'_>) -> Result<Flow, Error>,
+) {
+    if let Err(error) = run(store, &base, "run a guest thread", first) {
+        let failed = store
+            .take()
+            .map(|mut taken| taken.context().data_mut().failed_call.take());
+        match failed.flatten() {
+            Some(call) => {
+                if let Some(mut taken) = store.take() {
+                    call.resolve(&mut taken.context().data_mut().aftermath, Err(error));
+                }
+            }
+            None => store.report_background(error),
+        }
+    }
+}
+
+/// As [`run_in_background`], as soon as the executor polls this and the store is not taken.
+pub(crate) fn run_when_free(
+    store: Weak<StoreInner>,
+    first: impl FnOnce(&mut Context<'_>) -> Result<Flow, Error>,
+) -> impl Future<Output = ()> {
+    let mut first = Some(first);
+    poll_fn(move |cx| {
+        let Some(store) = store.upgrade() else {
+            return Poll::Ready(());
+        };
+        if store.is_taken() {
+            store.wait_for_release(cx.waker());
+            return Poll::Pending;
+        }
+        if let Some(first) = first.take() {
+            run_in_background(&store, Base::synchronous(), first);
+        }
+        Poll::Ready(())
+    })
+}
+
+/// Runs guest code; a panic of ours becomes an error, so that what it left is unwound like any
+/// other failure.
+fn caught(
+    cx: &mut Context<'_>,
+    run: impl FnOnce(&mut Context<'_>) -> Result<Flow, Error>,
+) -> Result<Flow, Error> {
+    match catch_unwind(AssertUnwindSafe(|| run(cx))) {
+        Ok(flow) => flow,
+        Err(payload) => Err(Error::new(ErrorKind::Bug(panic_text(payload)))),
+    }
+}
+
+fn begin_fuel(cx: &mut Context<'_>) -> Result<(), Error> {
+    let first = cx.data_mut().fuel.begin();
+    cx.set_fuel(first)
+        .map_err(|error| Error::from(Trap::Core(error.to_string())))
+}
+
+fn drive(store: &Rc<StoreInner>, base: &Base) -> Result<(), Error> {
+    loop {
+        let step = store.enter("drive a guest", base.at, |cx| cx.data_mut().next_step())?;
+        match step {
+            Step::Done => return Ok(()),
+            Step::Continue => store.enter("drive a guest", base.at, |cx| {
+                caught(cx, continue_paused)
+                    .map(drop)
+                    .map_err(|error| cx.data_mut().unwind(error))
+            })??,
+            Step::Drive(call, group) => poll_candidates(store, base, call, &group)?,
+        }
+    }
+}
+
+/// Polls ready threads of the group until the call is resolved, or something else is to be done.
+fn poll_candidates(
+    store: &Rc<StoreInner>,
+    base: &Base,
+    call: SyncCall,
+    group: &Group,
+) -> Result<(), Error> {
+    store.driver.active.set(true);
+    let executor = &store.executor;
+    let mut asked = 0;
+    let blocked = executor.with_phase(base.phase(group), || {
+        Ok::<_, Error>(executor.block_in_phase(|| {
+            asked += 1;
+            store.leaves_drive(call) || call.cancel.is_some_and(|turns| asked > turns)
+        }))
+    });
+    store.driver.active.set(false);
+    let failed = store.driver.failed.take();
+    let error = match (failed, blocked) {
+        (Some(error), _) => error,
+        (None, Ok(Ok(()) | Err(BlockInPhaseError::NothingReady))) if call.cancel.is_some() => {
+            return store.enter("drive a guest", base.at, |cx| {
+                cx.data_mut().end_cancel(call)
+            });
+        }
+        (None, Ok(Ok(()))) => return Ok(()),
+        (None, Ok(Err(BlockInPhaseError::NothingReady))) => Error::from(Trap::CannotBlockSyncTask),
+        (None, Ok(Err(BlockInPhaseError::Refused(refused)))) => Error::from(refused),
+        (None, Ok(Err(other))) => Error::host(other),
+        (None, Err(error)) => error,
+    };
+    let unwound = store
+        .enter("drive a guest", base.at, |cx| cx.data_mut().unwind(error))
+        .unwrap_or_else(|busy| busy);
+    Err(unwound)
+}
+
+impl StoreInner {
+    /// Whether the driver has something else to do than to poll candidates of this call.
+    fn leaves_drive(self: &Rc<Self>, call: SyncCall) -> bool {
+        let failed = self.driver.failed.take();
+        let has_failed = failed.is_some();
+        self.driver.failed.set(failed);
+        has_failed
+            || self.take().is_none_or(|mut taken| {
+                !matches!(
+                    taken.context().data_mut().next_step(),
+                    Step::Drive(next, _) if next.task == call.task
+                )
+            })
+    }
+}
+
+impl State {
+    fn next_step(&mut self) -> Step {
+        let Some(call) = self.sync_calls.last().copied() else {
+            return if self.native.is_empty() {
+                Step::Done
+            } else {
+                Step::Continue
+            };
+        };
+        if self.native.len() > call.depth {
+            return Step::Continue;
+        }
+        if !self.task_resolved(call.task) {
+            return Step::Drive(call, self.instance(call.inst).group.clone());
+        }
+        self.sync_calls.pop();
+        if self.native.is_empty() {
+            Step::Done
+        } else {
+            Step::Continue
+        }
+    }
+
+    /// The turn that `subtask.cancel` gave is over, unless another call is on top of it now.
+    fn end_cancel(&mut self, call: SyncCall) {
+        let same = |top: &&SyncCall| top.task == call.task && top.cancel.is_some();
+        if self.native.len() == call.depth && self.sync_calls.last().filter(same).is_some() {
+            self.sync_calls.pop();
+        }
+    }
+
+    /// The run failed: names everybody who was on the stack, and locks their instances down.
+    pub(crate) fn unwind(&mut self, mut error: Error) -> Error {
+        let native = std::mem::take(&mut self.native);
+        let sync_calls = std::mem::take(&mut self.sync_calls);
+        let mut on_stack: Vec<InstanceId> = Vec::new();
+        let blamed = self.blame.take();
+        for id in innermost_first(&native, &sync_calls).chain(blamed) {
+            let Some(thread) = self.threads.get(id) else {
+                continue;
+            };
+            on_stack.push(thread.inst);
+            for frame in self.frames(thread) {
+                error.push_frame(frame);
+            }
+        }
+        on_stack.extend(sync_calls.iter().map(|call| call.inst));
+        let root = sync_calls
+            .first()
+            .filter(|call| call.depth == 0)
+            .map(|call| call.thread);
+        let root = root.or(native.first().copied()).or(blamed);
+        self.failed_call = root.and_then(|root| self.root_call(root));
+        self.pending = None;
+        self.switch_to = None;
+        self.lock_down(&on_stack);
+        error
+    }
+}
+
+impl State {
+    /// What a thread waits for, how it entered its instance, and through which import.
+    fn frames(&self, thread: &Thread) -> Vec<Frame> {
+        let component = self.instance(thread.inst).path.to_string();
+        let mut frames = Vec::new();
+        if let ThreadState::Waiting { until, .. } = &thread.state {
+            frames.extend(self.waits_for(*until).map(Frame::Note));
+        }
+        frames.push(Frame::CoreFunction {
+            component,
+            role: thread.entry.role,
+            name: thread.entry.name.to_string(),
+            module: thread.entry.module.as_ref().map(Name::to_string),
+        });
+        let caller = thread
+            .task
+            .and_then(|task| self.tasks.get(task))
+            .map(|task| &task.caller);
+        if let Some(Caller::Subtask(subtask)) = caller
+            && let Some(subtask) = self.subtasks.get(*subtask)
+        {
+            frames.push(Frame::Import {
+                component: self.instance(subtask.lowered.inst).path.to_string(),
+                name: subtask.lowered.func.name().to_string(),
+            });
+        }
+        frames
+    }
+
+    fn waits_for(&self, until: Until) -> Option<String> {
+        match until {
+            Until::Resolved(subtask) => {
+                let subtask = self.subtasks.get(subtask)?;
+                Some(format!(
+                    "while waiting for import `{}`",
+                    subtask.lowered.func.name()
+                ))
+            }
+            Until::Event(_) | Until::TurnAndEvent(_) => {
+                Some("while waiting for an event of a waitable set".to_owned())
+            }
+            Until::Gate => Some("while waiting to enter: the instance is busy".to_owned()),
+            Until::Pending(_) => Some("while waiting for a stream or a future".to_owned()),
+            Until::Always | Until::Turn => None,
+        }
+    }
+}
+
+/// The threads of a run that failed. One that is blocked in a synchronous call has left the native
+/// stack, but whoever made that call is still there.
+fn innermost_first(native: &[ThreadId], sync_calls: &[SyncCall]) -> impl Iterator<Item = ThreadId> {
+    let mut threads = Vec::with_capacity(native.len() + sync_calls.len());
+    let mut calls = sync_calls.iter().peekable();
+    for depth in 0..=native.len() {
+        while let Some(call) = calls.next_if(|call| call.depth == depth) {
+            if call.cancel.is_none() && native.get(depth) != Some(&call.thread) {
+                threads.push(call.thread);
+            }
+        }
+        threads.extend(native.get(depth));
+    }
+    threads.into_iter().rev()
+}
+
+/// A guest thread that waits, as a task of the executor.
+pub(crate) struct GuestThread {
+    pub(crate) store: Weak<StoreInner>,
+    pub(crate) thread: ThreadId,
+    /// The wait this task was made for; a thread that waits again has a new one.
+    pub(crate) wait: u32,
+}
+
+impl Future for GuestThread {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        let Some(store) = self.store.upgrade() else {
+            return Poll::Ready(());
+        };
+        let Some(mut taken) = store.take() else {
+            store.wait_for_release(cx.waker());
+            return Poll::Pending;
+        };
+        let mut core = taken.context();
+        let state = core.data_mut();
+        if state
+            .threads
+            .get(self.thread)
+            .is_none_or(|thread| thread.wait != self.wait)
+        {
+            return Poll::Ready(());
+        }
+        if !state.is_ready(self.thread) {
+            return Poll::Pending;
+        }
+        let thread = self.thread;
+        if !store.driver.active.get() {
+            drop(taken);
+            run_in_background(&store, Base::synchronous(), |cx| resume(cx, thread));
+            return Poll::Ready(());
+        }
+        // The driver beneath us goes on with whatever this run leaves on the native stack.
+        let flow = caught(&mut taken.context(), |cx| resume(cx, thread));
+        drop(taken);
+        if let Err(error) = flow {
+            store.driver.failed.set(Some(error));
+        }
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,254 @@
+//! A store: the handle embedders hold, and the one door to the engine's store behind it.
+//!
+//! # Rules
+//!
+//! 1. The engine's store is *taken out* for one run of guest code and put back after it, also on
+//!    unwind. Whoever finds it taken is refused with `StoreBusy`; a guest thread that does waits.
+//! 2. Foreign code (host functions, wakers, destructors) never runs while a borrow of ours is
+//!    live. What a run leaves to be dropped or woken is kept in the state's [`Aftermath`] and let
+//!    go when the engine's store is back.
+//! 3. One store has at most one *base* at a time: the place on the native stack where the
+//!    outermost run of guest code began, and where [`drive`] goes on when it is suspended.
+
+pub(crate) mod data;
+pub(crate) mod drive;
+mod fuel;
+mod state;
+
+pub(crate) use state::{Aftermath, State, StoreId, define_builtin};
+
+use crate::engine::{Context, CoreStore, Engine};
+use crate::error::{Error, ErrorKind, Result};
+use data::DataCell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::rc::Rc;
+use std::task::Waker;
+use vestibule_executor::{BlockOnError, Executor, Group, Handle, Op, Reason};
+
+/// Holds instances and the embedder's data, and is where their code runs.
+///
+/// A cheap, clonable, `!Send` handle: every operation takes `&Store<T>`. While guest code of the
+/// store runs, the store is taken: host functions use the [`Caller`](crate::Caller) they are
+/// given, and any other use is refused.
+pub struct Store<T: 'static> {
+    pub(crate) inner: Rc<StoreInner>,
+    pub(crate) data: Rc<DataCell<T>>,
+}
+
+pub(crate) struct StoreInner {
+    core: Cell<Option<Box<CoreStore>>>,
+    engine: Engine,
+    pub(crate) executor: Handle,
+    /// Tasks that are not candidates in a synchronous call: host futures, and threads at the
+    /// backpressure gate. The groups of the instances are its subgroups.
+    pub(crate) group: Group,
+    /// Set while a driver at the base polls the threads of one instance (`drive.rs`).
+    pub(crate) driver: drive::Driver,
+    /// Threads that found the store taken.
+    waiting: RefCell<Vec<Waker>>,
+    /// Errors of guest threads that no call waits for any more.
+    background: RefCell<Vec<Error>>,
+}
+
+impl<T: 'static> Store<T> {
+    /// Makes an empty store whose tasks run on `executor`.
+    pub fn new(engine: &Engine, executor: &Executor, data: T) -> Store<T> {
+        Store::with_handle(engine, &executor.handle(), data)
+    }
+
+    /// As [`new`](Store::new), for code that holds only a handle, such as a host function.
+    pub fn with_handle(engine: &Engine, executor: &Handle, data: T) -> Store<T> {
+        let group = executor.group("store");
+        let inner = Rc::new_cyclic(|weak| {
+            let state = State::new(engine, executor.clone(), group.clone(), weak.clone());
+            StoreInner {
+                core: Cell::new(Some(Box::new(engine.core_store(state)))),
+                engine: engine.clone(),
+                executor: executor.clone(),
+                group,
+                driver: drive::Driver::default(),
+                waiting: RefCell::new(Vec::new()),
+                background: RefCell::new(Vec::new()),
+            }
+        });
+        Store {
+            inner,
+            data: Rc::new(DataCell::new(data)),
+        }
+    }
+
+    /// The engine this store was made with.
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    /// The executor this store's tasks run on.
+    pub fn executor(&self) -> &Handle {
+        &self.inner.executor
+    }
+
+    /// Gives access to the embedder's data.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` with `StoreBusy` when a host function of this store has the data in hand.
+    #[track_caller]
+    pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Result<R> {
+        match self.data.take() {
+            Some(mut data) => Ok(f(&mut data)),
+            None => Err(self.inner.busy("use the store's data", Location::caller())),
+        }
+    }
+
+    /// Runs a future of this store, such as a call, until it is ready, and the executor with it.
+    ///
+    /// # Errors
+    ///
+    /// The future's own error; `Refused` where blocking is not allowed; `Deadlock` when nothing
+    /// is left that could wake the future.
+    #[track_caller]
+    pub fn block_on<R>(&self, future: impl Future<Output = Result<R>>) -> Result<R> {
+        match self.inner.executor.try_block_on(future) {
+            Ok(result) => result,
+            Err(BlockOnError::Refused(refused)) => Err(Error::from(refused)),
+            Err(BlockOnError::Stalled(stalled)) => Err(Error::new(ErrorKind::Deadlock {
+                pending: stalled.pending,
+            })),
+            Err(other) => Err(Error::host(other)),
+        }
+    }
+
+    /// Whether nothing of this store is in progress: no call from the host, no guest thread, no
+    /// host future that a guest waits for.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` with `StoreBusy` while guest code of the store runs.
+    #[track_caller]
+    pub fn is_quiet(&self) -> Result<bool> {
+        self.inner
+            .enter("ask whether it is quiet", Location::caller(), |cx| {
+                let state = cx.data();
+                state.tasks.len() == 0 && state.threads.len() == 0 && state.subtasks.len() == 0
+            })
+    }
+
+    /// Takes the errors of guest threads that ran on after the call that started them had
+    /// returned, oldest first.
+    pub fn take_background_errors(&self) -> Vec<Error> {
+        self.inner.background.take()
+    }
+}
+
+impl<T> Clone for Store<T> {
+    fn clone(&self) -> Store<T> {
+        Store {
+            inner: Rc::clone(&self.inner),
+            data: Rc::clone(&self.data),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Store<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+impl StoreInner {
+    /// Runs `f` with the engine's store taken out.
+    pub(crate) fn enter<R>(
+        self: &Rc<Self>,
+        attempted: &'static str,
+        at: &'static Location<'static>,
+        f: impl FnOnce(&mut Context<'_>) -> R,
+    ) -> Result<R> {
+        let Some(mut taken) = self.take() else {
+            return Err(self.busy(attempted, at));
+        };
+        Ok(f(&mut taken.context()))
+    }
+
+    /// Whether somebody has the engine's store.
+    pub(crate) fn is_taken(&self) -> bool {
+        let core = self.core.take();
+        let taken = core.is_none();
+        self.core.set(core);
+        taken
+    }
+
+    /// Takes the engine's store out, unless somebody has it.
+    pub(crate) fn take(self: &Rc<Self>) -> Option<TakenStore<'_>> {
+        self.core.take().map(|core| TakenStore {
+            store: self,
+            core: Some(core),
+        })
+    }
+
+    /// Registers to be woken when the engine's store is back.
+    pub(crate) fn wait_for_release(&self, waker: &Waker) {
+        self.waiting.borrow_mut().push(waker.clone());
+    }
+
+    pub(crate) fn report_background(&self, error: Error) {
+        self.background.borrow_mut().push(error);
+    }
+
+    pub(crate) fn busy(&self, attempted: &'static str, at: &'static Location<'static>) -> Error {
+        Error::from(
+            self.executor
+                .refuse(Op::Other(attempted), Reason::StoreBusy)
+                .at(at),
+        )
+    }
+}
+
+impl Drop for StoreInner {
+    fn drop(&mut self) {
+        // The tasks hold the store weakly; abort them, so that host futures are dropped now.
+        let groups = match self.core.get_mut() {
+            Some(core) => core.data().instance_groups(),
+            None => Vec::new(),
+        };
+        self.group.abort_all();
+        for group in groups {
+            group.abort_all();
+        }
+    }
+}
+
+/// The engine's store, taken out; it goes back when this is dropped.
+pub(crate) struct TakenStore<'a> {
+    store: &'a Rc<StoreInner>,
+    core: Option<Box<CoreStore>>,
+}
+
+impl TakenStore<'_> {
+    pub(crate) fn context(&mut self) -> Context<'_> {
+        use crate::engine::AsContextMut as _;
+        match &mut self.core {
+            Some(core) => core.as_context_mut(),
+            // Only `drop` empties it.
+            None => unreachable!("a taken store holds the engine's store until it is dropped"),
+        }
+    }
+}
+
+impl Drop for TakenStore<'_> {
+    fn drop(&mut self) {
+        let Some(mut core) = self.core.take() else {
+            return;
+        };
+        let aftermath = std::mem::take(&mut core.data_mut().aftermath);
+        self.store.core.set(Some(core));
+        aftermath.settle();
+        // Rule 2: taken out first, then woken.
+        let waiting = std::mem::take(&mut *self.store.waiting.borrow_mut());
+        for waker in waiting {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Everything a store knows, kept as the data of the engine's store.
+
+use super::StoreInner;
+use super::drive::SyncCall;
+use super::fuel::Fuel;
+use crate::abi::builtins::{Builtin, BuiltinKind, call_builtin};
+use crate::abi::component_instances::{ComponentInstance, Handle, InstanceId};
+use crate::abi::host_resources::HostResources;
+use crate::abi::resource_state::ResourceImpl;
+use crate::abi::stream_state::{End, EndId, EndState};
+use crate::abi::subtask_state::{Callee, Subtask};
+use crate::abi::tasks::{Caller, Task};
+use crate::abi::threads::{Block, Thread, ThreadId, ThreadState};
+use crate::abi::waitable_state::WaitableSet;
+use crate::arena::Arena;
+use crate::component::definitions::Name;
+use crate::config::Config;
+use crate::engine::{self, Context, CoreFunc, Engine, Limiter};
+use crate::error::{Error, ErrorKind, bug, trap_if};
+use crate::func::HostCall;
+use crate::trap::Trap;
+use crate::types::ResourceType;
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicU32, Ordering};
+use vestibule_executor::{Group, Handle as Executor, JoinHandle};
+
+/// The identity of a store, unique in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StoreId(NonZeroU32);
+
+impl StoreId {
+    /// Two alive at a time are alike only if four billion were made between them.
+    fn fresh() -> StoreId {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let next = || NonZeroU32::new(NEXT.fetch_add(1, Ordering::Relaxed));
+        StoreId(next().or_else(next).unwrap_or(NonZeroU32::MIN))
+    }
+}
+
+/// The state of a store.
+pub(crate) struct State {
+    pub(crate) id: StoreId,
+    pub(crate) config: Config,
+    pub(crate) executor: Executor,
+    pub(crate) group: Group,
+    pub(crate) store: Weak<StoreInner>,
+    pub(crate) unnamed: Name,
+
+    instances: Vec<ComponentInstance>,
+    pub(crate) tasks: Arena<Task>,
+    pub(crate) threads: Arena<Thread>,
+    pub(crate) subtasks: Arena<Subtask>,
+    pub(crate) sets: Arena<WaitableSet>,
+    pub(crate) ends: Arena<End>,
+    pub(crate) builtins: Vec<Rc<Builtin>>,
+    pub(crate) resources: HashMap<ResourceType, ResourceImpl>,
+    /// What guests gave or lent to the host.
+    pub(crate) host_resources: HostResources,
+    handles: usize,
+
+    /// The specification's native stack: the threads that run, innermost last.
+    pub(crate) native: Vec<ThreadId>,
+    /// The synchronous calls in progress, innermost last.
+    pub(crate) sync_calls: Vec<SyncCall>,
+    /// How many runs of guest code are inside one another on the real native stack.
+    pub(crate) nesting: usize,
+    /// The thread that takes the place of the one that is leaving the native stack.
+    pub(crate) switch_to: Option<ThreadId>,
+    /// Why the built-in that just suspended its guest did so.
+    pub(crate) pending: Option<Block>,
+    /// The error that is passing through the engine's frames.
+    pub(crate) abort: Option<Error>,
+    /// The thread to blame for what fails while no thread runs.
+    pub(crate) blame: Option<ThreadId>,
+    /// The host's call that the last failed run belongs to.
+    pub(crate) failed_call: Option<Rc<HostCall>>,
+
+    pub(crate) fuel: Fuel,
+    pub(crate) limiter: Limiter,
+    pub(crate) aftermath: Aftermath,
+}
+
+/// What a run left to be dropped and woken: foreign code, which must not run before the engine's
+/// store is back.
+#[derive(Default)]
+pub(crate) struct Aftermath {
+    host_tasks: Vec<JoinHandle<()>>,
+    garbage: Vec<Box<dyn Any>>,
+    resolved: Vec<Rc<HostCall>>,
+}
+
+impl Aftermath {
+    /// Aborts a host future.
+    pub(crate) fn abort(&mut self, task: JoinHandle<()>) {
+        self.host_tasks.push(task);
+    }
+
+    /// Drops something of the embedder's.
+    pub(crate) fn drop_later(&mut self, garbage: impl Any) {
+        self.garbage.push(Box::new(garbage));
+    }
+
+    /// Wakes whoever waits for a call.
+    pub(crate) fn notify(&mut self, call: &Rc<HostCall>) {
+        self.resolved.push(Rc::clone(call));
+    }
+
+    /// Lets everything go.
+    pub(crate) fn settle(self) {
+        for task in self.host_tasks {
+            task.abort();
+        }
+        for call in self.resolved {
+            call.notify();
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn new(
+        engine: &Engine,
+        executor: Executor,
+        group: Group,
+        store: Weak<StoreInner>,
+    ) -> State {
+        let config = engine.config().clone();
+        State {
+            id: StoreId::fresh(),
+            executor,
+            group,
+            store,
+            unnamed: "(unnamed)".into(),
+            instances: Vec::new(),
+            tasks: Arena::new(),
+            threads: Arena::new(),
+            subtasks: Arena::new(),
+            sets: Arena::new(),
+            ends: Arena::new(),
+            builtins: Vec::new(),
+            resources: HashMap::new(),
+            host_resources: HostResources::default(),
+            handles: 0,
+            native: Vec::new(),
+            sync_calls: Vec::new(),
+            nesting: 0,
+            switch_to: None,
+            pending: None,
+            abort: None,
+            blame: None,
+            failed_call: None,
+            fuel: Fuel::new(&config),
+            limiter: Limiter::new(&config),
+            aftermath: Aftermath::default(),
+            config,
+        }
+    }
+
+    /// A new entry into the guest begins.
+    pub(crate) fn begin_entry(&mut self) {
+        debug_assert!(self.native.is_empty() && self.sync_calls.is_empty());
+        self.nesting = 0;
+        self.blame = None;
+        self.failed_call = None;
+    }
+
+    pub(crate) fn new_instance(&mut self, path: Name) -> Result<InstanceId, Error> {
+        if self.instances.len() >= self.config.max_instances {
+            return Err(self.limit_refused("max_instances"));
+        }
+        let id = InstanceId(self.instances.len() as u32);
+        let group = self.group.subgroup(path.to_string());
+        self.instances.push(ComponentInstance::new(path, group));
+        Ok(id)
+    }
+
+    /// An instance. Ids are made by [`new_instance`](State::new_instance) alone.
+    pub(crate) fn instance(&self, id: InstanceId) -> &ComponentInstance {
+        &self.instances[id.0 as usize]
+    }
+
+    pub(crate) fn instance_mut(&mut self, id: InstanceId) -> &mut ComponentInstance {
+        &mut self.instances[id.0 as usize]
+    }
+
+    pub(crate) fn instance_groups(&self) -> Vec<Group> {
+        self.instances
+            .iter()
+            .map(|instance| instance.group.clone())
+            .collect()
+    }
+
+    /// Traps when the instance was locked down.
+    pub(crate) fn check_enter(&self, id: InstanceId) -> Result<(), Error> {
+        trap_if!(
+            self.instance(id).locked_down_by.is_some(),
+            Trap::CannotEnterComponent
+        );
+        Ok(())
+    }
+
+    /// Traps when the instance may not leave.
+    pub(crate) fn check_leave(&self, id: InstanceId) -> Result<(), Error> {
+        trap_if!(!self.instance(id).may_leave, Trap::CannotLeaveComponent);
+        Ok(())
+    }
+
+    pub(crate) fn add_handle(&mut self, inst: InstanceId, handle: Handle) -> Result<u32, Error> {
+        if self.handles >= self.config.max_handles {
+            return Err(self.limit_refused("max_handles"));
+        }
+        let index = self.instance_mut(inst).handles.add(handle)?;
+        self.handles += 1;
+        Ok(index)
+    }
+
+    pub(crate) fn remove_handle(&mut self, inst: InstanceId, index: u32) -> Result<Handle, Error> {
+        let handle = self.instance_mut(inst).handles.remove(index)?;
+        self.handles -= 1;
+        Ok(handle)
+    }
+
+    /// Counts a handle that is not in an instance's table.
+    pub(crate) fn count_handle(&mut self) -> Result<(), Error> {
+        if self.handles >= self.config.max_handles {
+            return Err(self.limit_refused("max_handles"));
+        }
+        self.handles += 1;
+        Ok(())
+    }
+
+    pub(crate) fn uncount_handle(&mut self) {
+        self.handles -= 1;
+    }
+
+    /// The error of a limit that was reached.
+    pub(crate) fn limit_refused(&self, limit: &'static str) -> Error {
+        let config = &self.config;
+        let (value, unit, hint) = match limit {
+            "max_memory" => (
+                config.max_memory as u64,
+                "bytes of linear memory in one store",
+                "raise it with `Config::max_memory` or `--max-memory`",
+            ),
+            "max_table_elements" => (
+                config.max_table_elements as u64,
+                "table elements in one store",
+                "raise it with `Config::max_table_elements`",
+            ),
+            "max_instances" => (
+                config.max_instances as u64,
+                "instances in one store",
+                "raise it with `Config::max_instances`, or use a store for each component",
+            ),
+            "max_handles" => (
+                config.max_handles as u64,
+                "handles in one store",
+                "raise it with `Config::max_handles`, or look for handles that are never dropped",
+            ),
+            "max_tasks" => (
+                config.max_tasks as u64,
+                "tasks in one store",
+                "raise it with `Config::max_tasks`, or look for calls that never end",
+            ),
+            "max_nesting" => (
+                config.max_nesting as u64,
+                "calls inside one another",
+                "raise it with `Config::max_nesting` if the native stack is large enough",
+            ),
+            _ => (
+                config.max_call_bytes,
+                "bytes of values in one call",
+                "raise it with `Config::max_call_bytes`",
+            ),
+        };
+        Error::limit(limit, value, unit, hint)
+    }
+
+    /// The error that passed through the engine's frames.
+    pub(crate) fn take_abort(&mut self) -> Error {
+        self.abort
+            .take()
+            .unwrap_or_else(|| bug!("a run was aborted without an error"))
+    }
+
+    /// The call from the host at the root of a thread's calls.
+    pub(crate) fn root_call(&self, thread: ThreadId) -> Option<Rc<HostCall>> {
+        let mut task = self.threads.get(thread)?.task?;
+        loop {
+            match &self.tasks.get(task)?.caller {
+                Caller::Host(call) => return Some(Rc::clone(call)),
+                Caller::Internal(_) => return None,
+                Caller::Subtask(subtask) => {
+                    let caller = self.subtasks.get(*subtask)?.caller;
+                    task = self.threads.get(caller)?.task?;
+                }
+            }
+        }
+    }
+
+    /// Locks instances down: nothing enters them any more, their threads and handles are gone,
+    /// and calls from the host that wait for them fail.
+    pub(crate) fn lock_down(&mut self, instances: &[InstanceId]) {
+        let Some(&culprit) = instances.first() else {
+            return;
+        };
+        let by: Rc<str> = self.instance(culprit).path.as_ref().into();
+        let affected = |id: &InstanceId| instances.contains(id);
+        self.fail_waiting_calls(instances, &by);
+
+        let threads: Vec<ThreadId> = self
+            .threads
+            .iter()
+            .filter(|(_, thread)| affected(&thread.inst))
+            .map(|(id, _)| id)
+            .collect();
+        for id in threads {
+            if let Some(Thread {
+                state:
+                    ThreadState::Waiting {
+                        task: Some(task), ..
+                    },
+                ..
+            }) = self.threads.remove(id)
+            {
+                self.aftermath.abort(task);
+            }
+        }
+        let tasks: Vec<_> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| affected(&task.callee.inst))
+            .map(|(id, _)| id)
+            .collect();
+        for id in tasks {
+            self.tasks.remove(id);
+        }
+        let subtasks: Vec<_> = self
+            .subtasks
+            .iter()
+            .filter(|(_, subtask)| affected(&subtask.lowered.inst))
+            .map(|(id, _)| id)
+            .collect();
+        for id in subtasks {
+            if let Some(Subtask {
+                callee: Callee::Host(task),
+                ..
+            }) = self.subtasks.remove(id)
+            {
+                self.aftermath.abort(task);
+            }
+        }
+        let mut ends: Vec<EndId> = Vec::new();
+        for &id in instances {
+            let instance = self.instance_mut(id);
+            instance
+                .locked_down_by
+                .get_or_insert_with(|| Rc::clone(&by));
+            instance.exclusive_thread = None;
+            instance.turn_waiters.clear();
+            drop(instance.threads.clear());
+            let handles: Vec<Handle> = instance.handles.clear().collect();
+            self.handles -= handles.len();
+            for handle in handles {
+                match handle {
+                    Handle::WaitableSet(set) => drop(self.sets.remove(set)),
+                    Handle::End(end) => ends.push(end),
+                    Handle::Resource(_) | Handle::Subtask(_) | Handle::ErrorContext(_) => {}
+                }
+            }
+        }
+        // Who waits for a locked-down instance at the other end of a stream finds it dropped.
+        for end in ends {
+            if let Ok(end) = self.end_mut(end) {
+                end.state = EndState::Done;
+            }
+            let _ = self.drop_end(end);
+        }
+    }
+
+    /// Fails the host's calls that run in these instances, or wait for a call into them.
+    fn fail_waiting_calls(&mut self, instances: &[InstanceId], by: &Rc<str>) {
+        let mut waiting = Vec::new();
+        for (_, thread) in self.threads.iter() {
+            if !instances.contains(&thread.inst) {
+                continue;
+            }
+            let root = thread.task.and_then(|task| self.task_root(task));
+            if let Some(call) = root
+                && self
+                    .failed_call
+                    .as_ref()
+                    .is_none_or(|failed| !Rc::ptr_eq(failed, &call))
+            {
+                waiting.push(call);
+            }
+        }
+        for call in waiting {
+            let poisoned = Error::new(ErrorKind::Poisoned { by: by.to_string() });
+            call.resolve(&mut self.aftermath, Err(poisoned));
+        }
+    }
+
+    fn task_root(&self, task: crate::abi::tasks::TaskId) -> Option<Rc<HostCall>> {
+        match &self.tasks.get(task)?.caller {
+            Caller::Host(call) => Some(Rc::clone(call)),
+            Caller::Internal(_) => None,
+            Caller::Subtask(subtask) => self.root_call(self.subtasks.get(*subtask)?.caller),
+        }
+    }
+}
+
+/// Makes the core function of a canonical definition.
+pub(crate) fn define_builtin(
+    cx: &mut Context<'_>,
+    inst: InstanceId,
+    kind: BuiltinKind,
+    params: &[wasmparser::ValType],
+    results: &[wasmparser::ValType],
+) -> Result<CoreFunc, Error> {
+    let state = cx.data_mut();
+    let index = state.builtins.len();
+    state.builtins.push(Rc::new(Builtin { inst, kind }));
+    engine::host_func(cx, params, results, index, call_builtin)
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("instances", &self.instances.len())
+            .finish_non_exhaustive()
+    }
+}
