@@ -1,1 +1,81 @@
 //! A light WebAssembly Component Model host.
+//!
+//! Components run on an interpreter, on the single-threaded executor of `vestibule-executor`, which
+//! is their only scheduler. Their start functions run under the phase of an instantiation: they may
+//! yield, call into other components and wait for what has happened already; when they are really
+//! blocked they trap, and everything else goes on.
+//!
+//! An [`Engine`] compiles [`Component`]s; a [`Store`] holds instances and the embedder's data; a
+//! [`Linker`] binds imports to host functions and instantiates; a [`Func`] is called from async code,
+//! or from synchronous code through [`Store::block_on`].
+//!
+//! ```
+//! use vestibule_component_host::{Component, Engine, Linker, Store, Val};
+//! use vestibule_executor::Executor;
+//!
+//! # fn main() -> vestibule_component_host::Result<()> {
+//! let executor = Executor::new();
+//! let engine = Engine::default();
+//! let store = Store::new(&engine, &executor, ());
+//! let component = Component::new(
+//!     &engine,
+//!     br#"(component
+//!       (core module $M (func (export "seven") (result i32) (i32.const 7)))
+//!       (core instance $m (instantiate $M))
+//!       (func (export "seven") (result u32) (canon lift (core func $m "seven"))))"#,
+//! )?;
+//! let instance = Linker::new().instantiate(&store, &component)?;
+//! let seven = instance.get_func(&store, "seven")?;
+//! assert_eq!(store.block_on(seven.call(&store, &[]))?, Some(Val::U32(7)));
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod engine;
+
+mod component;
+mod instance;
+mod linker;
+mod store;
+
+mod func;
+mod typed;
+pub mod types;
+mod val;
+mod wave;
+
+mod error;
+mod trap;
+
+mod instantiate;
+mod runtime;
+
+mod abi;
+mod arena;
+mod limits;
+
+#[cfg(fuzzing)]
+#[doc(hidden)]
+#[allow(missing_docs, reason = "there for the fuzz targets alone")]
+pub mod fuzzing;
+
+pub use component::Component;
+pub use config::Config;
+pub use engine::Engine;
+pub use error::{Error, ErrorKind, Frame, LimitError, Result};
+pub use func::{Accessor, Caller, Func};
+pub use instance::Instance;
+pub use linker::{Linker, LinkerInstance};
+pub use store::Store;
+pub use trap::Trap;
+pub use typed::{ComponentParams, ComponentResult, ComponentValue};
+pub use types::{FuncType, ResourceType, Type};
+pub use val::{ErrorContextAny, FutureAny, ResourceAny, StreamAny, Text, Val};
+
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -1,0 +1,412 @@
+//! Component functions: those the embedder calls, and those it provides.
+
+use crate::abi::canon_lift::canon_lift;
+use crate::abi::canon_lower::FuncInst;
+use crate::abi::canon_subtask::cancel_task;
+use crate::abi::host_call::catch;
+use crate::abi::tasks::{Caller as TaskCaller, TaskId};
+use crate::abi::threads::Flow;
+use crate::component::definitions::Name;
+use crate::error::{Error, ErrorKind, Frame, Result};
+use crate::store::data::{DataCell, TakenData};
+use crate::store::drive::{self, Base};
+use crate::store::{Aftermath, Store, StoreInner};
+use crate::types::FuncType;
+use crate::val::Val;
+use std::cell::Cell;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::Poll;
+use vestibule_executor::{Handle, JoinHandle};
+
+/// A function that a component instance exports.
+#[derive(Clone)]
+pub struct Func {
+    pub(crate) store: Weak<StoreInner>,
+    pub(crate) inner: FuncInst,
+}
+
+impl Func {
+    /// The function's type.
+    pub fn ty(&self) -> &FuncType {
+        self.inner.ty()
+    }
+
+    /// Calls the function.
+    ///
+    /// The call begins when the future is first polled: the callee runs at once, until it returns
+    /// or waits for something. Several calls of one store may be in progress at a time.
+    ///
+    /// # Errors
+    ///
+    /// The guest's trap; an error of a host function it called; `Type` when the arguments do not
+    /// fit the function; `Resource` when one of them is a resource that is not the embedder's to
+    /// give or lend; `Refused` with `StoreBusy` when guest code of this store is running;
+    /// `Poisoned` when the instance, or one it waits for, was locked down.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future before the first poll does nothing. Dropping it later requests the
+    /// cancellation of the call: the guest learns of it at the executor's next turn, if it asks,
+    /// and its result is discarded. What was lent to the call stays lent until its task resolves.
+    #[track_caller]
+    pub fn call<T: 'static>(
+        &self,
+        store: &Store<T>,
+        args: &[Val],
+    ) -> impl Future<Output = Result<Option<Val>>> + use<T> {
+        let at = Location::caller();
+        let func = self.clone();
+        let store = Rc::clone(&store.inner);
+        let mut args = args.to_vec();
+        async move {
+            func.check_call(&store, &args)?;
+            let mut results = match &func.inner {
+                FuncInst::Lifted(callee) => {
+                    let call = HostCall::new(Vec::new());
+                    // Before anything runs: what the embedder did wrong is no trap of the guest's.
+                    store.enter("call a function", at, |cx| {
+                        let types = callee.ty.param_types().types();
+                        cx.data_mut().give(&mut args, types, Some(&call))
+                    })??;
+                    call.args.set(Some(args));
+                    let base = Base::call(at);
+                    drive::run(&store, &base, "call a function", |cx| {
+                        let caller = TaskCaller::Host(Rc::clone(&call));
+                        let (task, flow) = canon_lift(cx, callee, caller)?;
+                        call.task.set(Some(task));
+                        Ok(flow)
+                    })?;
+                    let given_up = CancelOnDrop {
+                        store: Rc::downgrade(&store),
+                        call: Rc::clone(&call),
+                    };
+                    let results = call.wait(&store).await;
+                    drop(given_up);
+                    results?
+                }
+                FuncInst::Host(host) => host.call(args).await?,
+            };
+            Ok(results.pop())
+        }
+    }
+
+    fn check_call(&self, store: &Rc<StoreInner>, args: &[Val]) -> Result<()> {
+        if !std::ptr::eq(self.store.as_ptr(), Rc::as_ptr(store)) {
+            return Err(Error::link(format!(
+                "function `{}` belongs to another store than the one it is called with",
+                self.inner.name()
+            )));
+        }
+        check_args(self.ty(), args)
+            .map_err(|problem| Error::ty(format!("function `{}`: {problem}", self.inner.name())))
+    }
+}
+
+/// Says how an argument list differs from what a function expects.
+fn check_args(ty: &FuncType, args: &[Val]) -> Result<(), String> {
+    let params = ty.params();
+    if params.len() != args.len() {
+        return Err(format!(
+            "expected {} arguments, found {}: it is {ty}",
+            params.len(),
+            args.len()
+        ));
+    }
+    for ((name, ty), arg) in params.zip(args) {
+        arg.type_check(ty)
+            .map_err(|problem| format!("argument `{name}`: {problem}"))?;
+    }
+    Ok(())
+}
+
+impl fmt::Debug for Func {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Func({}: {})", self.inner.name(), self.ty())
+    }
+}
+
+/// One call from the host, from its arguments to its result.
+pub(crate) struct HostCall {
+    /// The callee's task, once it was made.
+    task: Cell<Option<TaskId>>,
+    args: Cell<Option<Vec<Val>>>,
+    result: Cell<Option<Result<Vec<Val>>>>,
+    resolved: Cell<bool>,
+    /// The task that ends when the call is resolved. Whoever awaits the call joins it, so that
+    /// the executor knows all there is to know of who waits for whom, and can prove a deadlock.
+    waiter: Cell<Option<JoinHandle<()>>>,
+}
+
+impl HostCall {
+    pub(crate) fn new(args: Vec<Val>) -> Rc<HostCall> {
+        Rc::new(HostCall {
+            task: Cell::new(None),
+            args: Cell::new(Some(args)),
+            result: Cell::new(None),
+            resolved: Cell::new(false),
+            waiter: Cell::new(None),
+        })
+    }
+
+    pub(crate) fn is_resolved(&self) -> bool {
+        self.resolved.get()
+    }
+
+    pub(crate) fn take_args(&self) -> Option<Vec<Val>> {
+        self.args.take()
+    }
+
+    /// Sets the result, unless there is one already.
+    pub(crate) fn resolve(self: &Rc<Self>, aftermath: &mut Aftermath, result: Result<Vec<Val>>) {
+        if !self.resolved.replace(true) {
+            self.result.set(Some(result));
+            aftermath.notify(self);
+        } else {
+            aftermath.drop_later(result);
+        }
+    }
+
+    pub(crate) fn cancelled(self: &Rc<Self>, aftermath: &mut Aftermath) {
+        self.resolve(aftermath, Err(Error::link("the call was cancelled")));
+    }
+
+    /// Wakes whoever waits.
+    pub(crate) fn notify(&self) {
+        let waiter = self.waiter.take();
+        if let Some(waiter) = &waiter {
+            waiter.wake();
+        }
+        self.waiter.set(waiter);
+    }
+
+    async fn wait(self: Rc<Self>, store: &Rc<StoreInner>) -> Result<Vec<Val>> {
+        if !self.resolved.get() {
+            let call = Rc::clone(&self);
+            let resolved = poll_fn(move |_| {
+                if call.resolved.get() {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            });
+            let waiter = store
+                .executor
+                .task()
+                .name("call from the host")
+                .group(&store.group)
+                .spawn(resolved)
+                .map_err(|error| Error::from(error.into_refused()))?;
+            self.waiter.set(Some(waiter));
+            let joined = poll_fn(|cx| {
+                let Some(mut waiter) = self.waiter.take() else {
+                    return Poll::Ready(());
+                };
+                let poll = Pin::new(&mut waiter).poll(cx).map(drop);
+                self.waiter.set(Some(waiter));
+                poll
+            });
+            joined.await;
+        }
+        match self.result.take() {
+            Some(result) => result,
+            None => Err(Error::link(
+                "the executor was shut down before the call returned",
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for HostCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostCall")
+            .field("resolved", &self.resolved)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Requests the cancellation of a call whose future is dropped.
+struct CancelOnDrop {
+    store: Weak<StoreInner>,
+    call: Rc<HostCall>,
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if self.call.resolved.get() {
+            return;
+        }
+        let (Some(store), Some(task)) = (self.store.upgrade(), self.call.task.get()) else {
+            return;
+        };
+        // Whoever drops the future may be anywhere, also inside a run of this store: the request
+        // waits for the executor's next turn.
+        let request = drive::run_when_free(Rc::downgrade(&store), move |cx| {
+            match cancel_task(cx, task)? {
+                true => Ok(Flow::Paused),
+                false => Ok(Flow::Returned),
+            }
+        });
+        // An executor that was shut down has dropped the store's tasks anyway.
+        drop(
+            store
+                .executor
+                .task()
+                .name("cancel a call")
+                .group(&store.group)
+                .spawn(request),
+        );
+    }
+}
+
+/// The future of an async host function.
+pub(crate) type HostFuture = Pin<Box<dyn Future<Output = Result<Vec<Val>>>>>;
+
+/// A function that the embedder provides, linked to one import of one store.
+pub(crate) struct HostFunc {
+    pub(crate) name: Name,
+    pub(crate) ty: Arc<FuncType>,
+    pub(crate) kind: HostKind,
+    pub(crate) type_name: &'static str,
+    pub(crate) defined_at: &'static Location<'static>,
+}
+
+pub(crate) enum HostKind {
+    Plain(Box<dyn Fn(Vec<Val>) -> Result<Vec<Val>>>),
+    Async(Box<dyn Fn(Vec<Val>) -> HostFuture>),
+}
+
+impl HostFunc {
+    /// The frame that names it.
+    pub(crate) fn frame(&self) -> Frame {
+        Frame::HostFunction {
+            import: self.name.to_string(),
+            type_name: self.type_name,
+            defined_at: self.defined_at,
+        }
+    }
+
+    /// Calls the function for the host itself, as a component that re-exports an import asks for.
+    async fn call(&self, args: Vec<Val>) -> Result<Vec<Val>> {
+        let result = match &self.kind {
+            HostKind::Plain(function) => catch(|| function(args)),
+            HostKind::Async(function) => match catch(|| Ok(function(args))) {
+                Ok(future) => future.await,
+                Err(error) => Err(error),
+            },
+        };
+        result.map_err(|error| error.with_frame(self.frame()))
+    }
+}
+
+impl fmt::Debug for HostFunc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "HostFunc({}: {}, {})",
+            self.name, self.ty, self.type_name
+        )
+    }
+}
+
+/// What a host function may use of the store that calls it.
+pub struct Caller<'a, T> {
+    data: TakenData<'a, T>,
+    executor: &'a Handle,
+}
+
+impl<'a, T> Caller<'a, T> {
+    pub(crate) fn new(cell: &'a DataCell<T>, executor: &'a Handle) -> Result<Caller<'a, T>> {
+        match cell.take() {
+            Some(data) => Ok(Caller { data, executor }),
+            None => Err(data_in_hand(executor)),
+        }
+    }
+
+    /// The embedder's data.
+    pub fn data(&self) -> &T {
+        &self.data
+    }
+
+    /// The embedder's data.
+    pub fn data_mut(&mut self) -> &mut T {
+        &mut self.data
+    }
+
+    /// The executor the store's tasks run on.
+    pub fn executor(&self) -> &Handle {
+        self.executor
+    }
+
+    /// Records work to be done once the instantiation in progress has succeeded; it is discarded
+    /// when the instantiation fails. Outside an instantiation it is spawned.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` when the executor was shut down.
+    #[track_caller]
+    pub fn defer<F>(&self, future: F) -> Result<JoinHandle<F::Output>>
+    where
+        F: Future + 'static,
+    {
+        self.executor
+            .defer(future)
+            .map_err(|error| Error::from(error.into_refused()))
+    }
+}
+
+impl<T> fmt::Debug for Caller<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").finish_non_exhaustive()
+    }
+}
+
+/// What an async host function may use of the store that called it, between awaits.
+pub struct Accessor<T> {
+    data: Rc<DataCell<T>>,
+    executor: Handle,
+}
+
+impl<T> Accessor<T> {
+    pub(crate) fn new(data: &Rc<DataCell<T>>, executor: &Handle) -> Accessor<T> {
+        Accessor {
+            data: Rc::clone(data),
+            executor: executor.clone(),
+        }
+    }
+
+    /// Gives access to the embedder's data; the borrow cannot be held across an await.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` with `StoreBusy` when somebody has the data in hand.
+    pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Result<R> {
+        match self.data.take() {
+            Some(mut data) => Ok(f(&mut data)),
+            None => Err(data_in_hand(&self.executor)),
+        }
+    }
+
+    /// The executor the store's tasks run on.
+    pub fn executor(&self) -> &Handle {
+        &self.executor
+    }
+}
+
+impl<T> fmt::Debug for Accessor<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accessor").finish_non_exhaustive()
+    }
+}
+
+#[track_caller]
+fn data_in_hand(executor: &Handle) -> Error {
+    use vestibule_executor::{Op, Reason};
+    Error::new(ErrorKind::Refused(
+        executor.refuse(Op::Other("use the store's data"), Reason::StoreBusy),
+    ))
+}

@@ -1,0 +1,407 @@
+//! Instantiates a component: walks its definitions in order, in the scope of the enclosing ones.
+//!
+//! The walk keeps its own stack of scopes instead of recursing, so that components nested a
+//! thousand deep need no more native stack than one. Between two definitions the store is not
+//! taken; a start function is run by the base driver (`store/drive.rs`), under its own phase,
+//! inside the phase of the whole instantiation.
+
+mod canon;
+mod core;
+mod imports;
+
+pub(crate) use imports::Imports;
+use imports::Resolver;
+
+use crate::abi::canon_lower::FuncInst;
+use crate::abi::component_instances::InstanceId;
+use crate::component::Component;
+use crate::component::definitions::{
+    Alias, ComponentDef, Definition, ExternTypeDef, InstanceDef, Name, Sort, TypeDef,
+};
+use crate::engine::{Context, CoreFunc, CoreGlobal, CoreMemory, CoreTable};
+use crate::error::{Error, Frame, Result, bug};
+use crate::instance::Instance;
+use crate::limits::MAX_DEFINITIONS;
+use crate::runtime::{Env, Item, RtComponent, RtInstance, ScopeRef, at};
+use crate::store::StoreInner;
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use vestibule_executor::Phase;
+
+/// Instantiates the component with the given imports.
+pub(crate) fn instantiate(
+    store: &Rc<StoreInner>,
+    component: &Component,
+    imports: &dyn Imports,
+    at: &'static Location<'static>,
+) -> Result<Instance> {
+    if store.is_taken() {
+        return Err(store.busy("instantiate a component", at));
+    }
+    let root = component
+        .decoded
+        .root
+        .name
+        .clone()
+        .unwrap_or_else(|| "root".into());
+    let phase = Phase::instantiating(&store.group)
+        .label(format!("component `{root}`"))
+        .entered_at(at);
+    store.executor.with_phase(phase, || {
+        let mut walk = Walk {
+            store,
+            imports: Resolver::new(imports),
+            at,
+            scopes: Vec::new(),
+            made: Vec::new(),
+            envs: Vec::new(),
+            steps: 0,
+        };
+        match walk.run(component, &root) {
+            Ok(exports) => Ok(Instance {
+                store: Rc::downgrade(store),
+                exports: Rc::new(exports),
+            }),
+            Err(error) => {
+                walk.lock_down();
+                Err(error.with_frame(Frame::Phase(format!(
+                    "while instantiating component `{root}`"
+                ))))
+            }
+        }
+    })
+}
+
+struct Walk<'a> {
+    store: &'a Rc<StoreInner>,
+    imports: Resolver<'a>,
+    at: &'static Location<'static>,
+    scopes: Vec<Scope>,
+    /// All instances made so far.
+    made: Vec<InstanceId>,
+    /// All scopes made so far.
+    envs: Vec<Weak<Env>>,
+    steps: u64,
+}
+
+/// One component that is being instantiated: its index spaces, as far as they are filled.
+struct Scope {
+    def: Arc<ComponentDef>,
+    inst: InstanceId,
+    path: Name,
+    next: usize,
+    /// The arguments it was instantiated with; the root takes its imports from the embedder.
+    args: Option<BTreeMap<Name, Item>>,
+    env: Rc<Env>,
+    core_instances: Vec<core::CoreInst>,
+    core_funcs: Vec<CoreFunc>,
+    core_memories: Vec<CoreMemory>,
+    core_tables: Vec<CoreTable>,
+    core_globals: Vec<CoreGlobal>,
+    funcs: Vec<FuncInst>,
+    instances: Vec<Rc<RtInstance>>,
+    exports: RtInstance,
+    /// The names under which functions are exported, for errors.
+    export_names: BTreeMap<u32, Name>,
+}
+
+impl Walk<'_> {
+    fn run(&mut self, component: &Component, root: &Name) -> Result<RtInstance> {
+        let root_component = RtComponent {
+            def: Arc::clone(&component.decoded.root),
+            env: None,
+        };
+        self.enter_scope(root_component, root.clone(), None)?;
+        loop {
+            let Some(scope) = self.scopes.last_mut() else {
+                return Err(bug!("an instantiation lost its root"));
+            };
+            let def = Arc::clone(&scope.def);
+            if let Some(definition) = def.definitions.get(scope.next) {
+                scope.next += 1;
+                self.steps += 1;
+                if self.steps > MAX_DEFINITIONS {
+                    return Err(Error::limit(
+                        "definitions",
+                        MAX_DEFINITIONS,
+                        "evaluated in one instantiation",
+                        "the component instantiates others too often",
+                    ));
+                }
+                self.define(definition)?;
+                continue;
+            }
+            self.imports.finish()?;
+            let Some(done) = self.scopes.pop() else {
+                return Err(bug!("an instantiation lost its root"));
+            };
+            match self.scopes.last_mut() {
+                Some(parent) => parent.instances.push(Rc::new(done.exports)),
+                None => return Ok(done.exports),
+            }
+        }
+    }
+
+    fn define(&mut self, definition: &Definition) -> Result<()> {
+        let at = self.at;
+        if uses_imports(definition) {
+            self.imports.finish()?;
+        }
+        match definition {
+            Definition::Instance(InstanceDef::Instantiate { component, args }) => {
+                return self.instantiate_inner(*component, args);
+            }
+            Definition::CoreInstance(def) => return self.core_instance(def),
+            Definition::Canon(canon) => {
+                let store = Rc::clone(self.store);
+                let scope = self.scope()?;
+                return store.enter("define a canonical function", at, |cx| {
+                    canon::define(cx, scope, canon)
+                })?;
+            }
+            Definition::Type(TypeDef::Resource { dtor, .. }) => {
+                let store = Rc::clone(self.store);
+                let scope = self.scope()?;
+                return store.enter("define a resource type", at, |cx| {
+                    canon::define_resource(cx, scope, *dtor)
+                })?;
+            }
+            Definition::Alias(Alias::CoreInstanceExport {
+                sort,
+                instance,
+                name,
+            }) => {
+                let store = Rc::clone(self.store);
+                let scope = self.scope()?;
+                return store.enter("alias a core export", at, |cx| {
+                    scope.alias_core_export(cx, *sort, *instance, name)
+                })?;
+            }
+            Definition::Import { name, ty } => {
+                let Some(scope) = self.scopes.last_mut() else {
+                    return Err(bug!("an instantiation lost its root"));
+                };
+                return scope.import(&mut self.imports, name, ty);
+            }
+            _ => {}
+        }
+        self.scope()?.define_plain(definition)
+    }
+
+    fn scope(&mut self) -> Result<&mut Scope> {
+        self.scopes
+            .last_mut()
+            .ok_or_else(|| bug!("an instantiation lost its root"))
+    }
+
+    fn enter_scope(
+        &mut self,
+        component: RtComponent,
+        path: Name,
+        args: Option<BTreeMap<Name, Item>>,
+    ) -> Result<()> {
+        let label: Name = format!("component `{path}`").into();
+        let inst = self.store.enter(
+            "instantiate a component",
+            self.at,
+            |cx: &mut Context<'_>| cx.data_mut().new_instance(label),
+        )??;
+        self.made.push(inst);
+        let scope = Scope::new(component, inst, path, args)?;
+        self.envs.push(Rc::downgrade(&scope.env));
+        self.scopes.push(scope);
+        Ok(())
+    }
+
+    fn instantiate_inner(&mut self, component: u32, args: &[(Name, Sort, u32)]) -> Result<()> {
+        let scope = self.scope()?;
+        let inner = scope.env.component(component)?;
+        let index = scope.instances.len() as u32;
+        let name = scope
+            .def
+            .instance_names
+            .iter()
+            .find(|(named, _)| *named == index);
+        let name = name
+            .map(|(_, name)| name.clone())
+            .or_else(|| inner.def.name.clone())
+            .unwrap_or_else(|| index.to_string().into());
+        let path = format!("{}.{name}", scope.path).into();
+        let args = args
+            .iter()
+            .map(|(name, sort, index)| Ok((name.clone(), scope.item(*sort, *index)?)))
+            .collect::<Result<BTreeMap<_, _>>>()?;
+        self.enter_scope(inner, path, Some(args))
+    }
+
+    /// The instantiation failed: nothing may enter what it made.
+    fn lock_down(&mut self) {
+        let made = std::mem::take(&mut self.made);
+        let _ = self.store.enter("give up an instantiation", self.at, |cx| {
+            cx.data_mut().lock_down(&made);
+        });
+    }
+}
+
+impl Drop for Walk<'_> {
+    /// An outer scope holds what an inner one exports, and the inner one its outer: such cycles
+    /// would never be freed. Nothing looks anything up in a scope once the walk is over.
+    fn drop(&mut self) {
+        for env in self.envs.iter().filter_map(Weak::upgrade) {
+            env.clear();
+        }
+    }
+}
+
+/// Whether a definition does more than to name things. Imports that could not be bound are
+/// reported before the first that does.
+fn uses_imports(definition: &Definition) -> bool {
+    match definition {
+        Definition::CoreInstance(_)
+        | Definition::Instance(_)
+        | Definition::Canon(_)
+        | Definition::Alias(Alias::CoreInstanceExport { .. }) => true,
+        Definition::CoreModule(_)
+        | Definition::CoreType(_)
+        | Definition::Component(_)
+        | Definition::Alias(Alias::InstanceExport { .. } | Alias::Outer { .. })
+        | Definition::Type(_)
+        | Definition::Import { .. }
+        | Definition::Export { .. } => false,
+    }
+}
+
+impl Scope {
+    fn new(
+        component: RtComponent,
+        inst: InstanceId,
+        path: Name,
+        args: Option<BTreeMap<Name, Item>>,
+    ) -> Result<Scope> {
+        let outer = component.env.map(ScopeRef::scope).transpose()?;
+        let export_names = component
+            .def
+            .definitions
+            .iter()
+            .filter_map(|definition| match definition {
+                Definition::Export {
+                    name,
+                    sort: Sort::Func,
+                    index,
+                    ..
+                } => Some((*index, name.clone())),
+                _ => None,
+            })
+            .collect();
+        Ok(Scope {
+            def: component.def,
+            inst,
+            path,
+            next: 0,
+            args,
+            env: Env::new(outer),
+            core_instances: Vec::new(),
+            core_funcs: Vec::new(),
+            core_memories: Vec::new(),
+            core_tables: Vec::new(),
+            core_globals: Vec::new(),
+            funcs: Vec::new(),
+            instances: Vec::new(),
+            exports: RtInstance::default(),
+            export_names,
+        })
+    }
+
+    /// A definition that needs neither the store nor the imports.
+    fn define_plain(&mut self, definition: &Definition) -> Result<()> {
+        match definition {
+            Definition::CoreModule(module) => {
+                self.env.core_modules.borrow_mut().push(Arc::clone(module));
+            }
+            Definition::CoreType(ty) => self.env.core_types.borrow_mut().push(ty.clone()),
+            Definition::Component(def) => {
+                let env = Some(ScopeRef::Holder);
+                self.env.add_component(RtComponent {
+                    def: Arc::clone(def),
+                    env,
+                });
+            }
+            Definition::Instance(InstanceDef::FromExports(exports)) => {
+                let exports = exports
+                    .iter()
+                    .map(|(name, sort, index)| Ok((name.clone(), self.item(*sort, *index)?)))
+                    .collect::<Result<BTreeMap<_, _>>>()?;
+                self.instances.push(Rc::new(RtInstance { exports }));
+            }
+            Definition::Alias(Alias::InstanceExport { instance, name, .. }) => {
+                let exported = at(&self.instances, *instance, "instance")?;
+                match exported.exports.get(name) {
+                    Some(item) => self.add(item.clone()),
+                    None => return Err(bug!("instance {instance} has no export `{name}`")),
+                }
+            }
+            Definition::Alias(Alias::Outer { sort, count, index }) => {
+                self.env.add_outer(*sort, *count, *index)?;
+            }
+            Definition::Type(def) => {
+                let ty = self.env.eval(def)?;
+                self.env.add_type(ty);
+            }
+            Definition::Export {
+                name, sort, index, ..
+            } => {
+                let item = self.item(*sort, *index)?;
+                self.add(item.clone());
+                self.exports.exports.insert(name.clone(), item);
+            }
+            other => return Err(bug!("{other:?} is not a plain definition")),
+        }
+        Ok(())
+    }
+
+    /// Adds an item to the index space of its sort.
+    fn add(&mut self, item: Item) {
+        match item {
+            Item::CoreModule(module) => self.env.core_modules.borrow_mut().push(module),
+            Item::Func(func) => self.funcs.push(func),
+            Item::Type(ty) => self.env.add_type(ty),
+            Item::Component(component) => self.env.add_component(component),
+            Item::Instance(instance) => self.instances.push(instance),
+        }
+    }
+
+    /// The item of the given sort and index.
+    fn item(&self, sort: Sort, index: u32) -> Result<Item> {
+        Ok(match sort {
+            Sort::CoreModule => Item::CoreModule(self.env.core_module(index)?),
+            Sort::Func => Item::Func(at(&self.funcs, index, "function")?),
+            Sort::Type => Item::Type(self.env.ty(index)?),
+            Sort::Component => Item::Component(self.env.component(index)?),
+            Sort::Instance => Item::Instance(at(&self.instances, index, "instance")?),
+            Sort::Value => {
+                return Err(Error::link("component-level values are not supported"));
+            }
+        })
+    }
+
+    fn import(
+        &mut self,
+        imports: &mut Resolver<'_>,
+        name: &Name,
+        ty: &ExternTypeDef,
+    ) -> Result<()> {
+        let item = match &self.args {
+            Some(args) => args.get(name).cloned().ok_or_else(|| {
+                bug!(
+                    "component `{}` was instantiated without `{name}`",
+                    self.path
+                )
+            })?,
+            None => imports.resolve(&self.env, name, ty)?,
+        };
+        self.add(item);
+        Ok(())
+    }
+}

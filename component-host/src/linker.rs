@@ -1,0 +1,540 @@
+//! Says what a component's imports are bound to.
+
+use crate::abi::canon_lower::FuncInst;
+use crate::abi::resource_state::ResourceImpl;
+use crate::component::Component;
+use crate::component::definitions::Name;
+use crate::engine::CoreModule;
+use crate::error::{Error, ErrorKind, Result};
+use crate::func::{Accessor, Caller, HostFunc, HostFuture, HostKind};
+use crate::instance::Instance;
+use crate::instantiate::{self, Imports};
+use crate::runtime::{Item, RtType};
+use crate::store::{Store, StoreInner};
+use crate::trap::Trap;
+use crate::typed::{ComponentParams, ComponentResult};
+use crate::types::{FuncType, ResourceType, Type};
+use crate::val::Val;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+/// Holds definitions by name, and instantiates components whose imports they satisfy.
+pub struct Linker<T: 'static> {
+    root: BTreeMap<String, Definition<T>>,
+    unknown_imports_trap: bool,
+}
+
+/// What a name in a linker stands for.
+pub(crate) enum Definition<T: 'static> {
+    Func(FuncDefinition<T>),
+    Instance(BTreeMap<String, Definition<T>>),
+    Resource(ResourceDefinition<T>),
+    Item(Item),
+    /// What an instance exports; functions only serve components in the same store.
+    Export(Item, Weak<StoreInner>),
+}
+
+/// A resource type that the embedder implements.
+pub(crate) struct ResourceDefinition<T: 'static> {
+    ty: ResourceType,
+    dtor: FuncDefinition<T>,
+}
+
+pub(crate) struct FuncDefinition<T: 'static> {
+    kind: FuncKind<T>,
+    check: fn(&FuncType) -> Result<(), String>,
+    type_name: &'static str,
+    defined_at: &'static Location<'static>,
+}
+
+type PlainFn<T> = dyn Fn(Caller<'_, T>, Vec<Val>) -> Result<Vec<Val>>;
+type AsyncFn<T> = dyn Fn(Accessor<T>, Vec<Val>) -> HostFuture;
+
+enum FuncKind<T: 'static> {
+    Plain(Rc<PlainFn<T>>),
+    Async(Rc<AsyncFn<T>>),
+}
+
+impl<T: 'static> Linker<T> {
+    /// Makes an empty linker.
+    pub fn new() -> Linker<T> {
+        Linker {
+            root: BTreeMap::new(),
+            unknown_imports_trap: false,
+        }
+    }
+
+    /// The names at the top.
+    pub fn root(&mut self) -> LinkerInstance<'_, T> {
+        LinkerInstance {
+            names: &mut self.root,
+            path: String::new(),
+        }
+    }
+
+    /// The instance of the given name, such as `wasi:clocks/wall-clock@0.2.0`; made when it is
+    /// not there yet.
+    ///
+    /// # Errors
+    ///
+    /// `Link` when the name is defined as something else.
+    pub fn instance(&mut self, name: &str) -> Result<LinkerInstance<'_, T>> {
+        self.root().into_instance(name)
+    }
+
+    /// Binds every import that nothing was defined for to a stub that traps with its name when it
+    /// is called. Imported resource types become types of their own.
+    pub fn define_unknown_imports_as_traps(&mut self) {
+        self.unknown_imports_trap = true;
+    }
+
+    /// Makes an instance of the component in the store.
+    ///
+    /// Its start functions run under the instantiation phase. Work that host functions
+    /// [deferred](Caller::defer) meanwhile is released when the instantiation succeeds, to run in
+    /// order on the executor's next turn, and discarded when it fails.
+    ///
+    /// # Errors
+    ///
+    /// `Link` when an import is missing or does not fit; the trap or the error that ended a start
+    /// function; `Limit`; `Refused` with `StoreBusy` when guest code of this store is running.
+    #[track_caller]
+    pub fn instantiate(&self, store: &Store<T>, component: &Component) -> Result<Instance> {
+        let imports = LinkedImports {
+            linker: self,
+            store,
+        };
+        instantiate::instantiate(&store.inner, component, &imports, Location::caller())
+    }
+}
+
+impl<T: 'static> Default for Linker<T> {
+    fn default() -> Linker<T> {
+        Linker::new()
+    }
+}
+
+impl<T> fmt::Debug for Linker<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Linker")
+            .field("names", &self.root.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One level of names in a [`Linker`].
+pub struct LinkerInstance<'a, T: 'static> {
+    names: &'a mut BTreeMap<String, Definition<T>>,
+    path: String,
+}
+
+impl<'a, T: 'static> LinkerInstance<'a, T> {
+    /// Defines a host function: a plain closure, called while the guest waits. It serves imports
+    /// of synchronous and of async type.
+    ///
+    /// Parameters are a tuple of [`ComponentValue`](crate::ComponentValue)s, or `Vec<Val>` for a
+    /// function of any type; likewise the result. The types are compared with the import's when a
+    /// component is instantiated.
+    ///
+    /// # Errors
+    ///
+    /// `Link` when the name is defined already.
+    #[track_caller]
+    pub fn func<F, P, R>(&mut self, name: &str, function: F) -> Result<()>
+    where
+        F: Fn(Caller<'_, T>, P) -> Result<R> + 'static,
+        P: ComponentParams,
+        R: ComponentResult,
+    {
+        let plain = move |caller: Caller<'_, T>, args: Vec<Val>| {
+            let args = P::from_vals(args).ok_or_else(wrong_args)?;
+            function(caller, args).map(R::into_vals)
+        };
+        self.define(
+            name,
+            Definition::Func(FuncDefinition {
+                kind: FuncKind::Plain(Rc::new(plain)),
+                check: check::<P, R>,
+                type_name: std::any::type_name::<F>(),
+                defined_at: Location::caller(),
+            }),
+        )
+    }
+
+    /// Defines an async host function: the future it returns need not be `Send`. It serves
+    /// imports of async type.
+    ///
+    /// The future is polled once when the guest calls; while it is pending, only the outermost
+    /// loop of the executor polls it. When the guest's call is given up, it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// `Link` when the name is defined already.
+    #[track_caller]
+    pub fn func_async<F, Fut, P, R>(&mut self, name: &str, function: F) -> Result<()>
+    where
+        F: Fn(Accessor<T>, P) -> Fut + 'static,
+        Fut: Future<Output = Result<R>> + 'static,
+        P: ComponentParams,
+        R: ComponentResult,
+    {
+        let start = move |accessor: Accessor<T>, args: Vec<Val>| -> HostFuture {
+            match P::from_vals(args) {
+                Some(args) => {
+                    let future = function(accessor, args);
+                    Box::pin(async move { future.await.map(R::into_vals) })
+                }
+                None => Box::pin(async { Err(wrong_args()) }),
+            }
+        };
+        self.define(
+            name,
+            Definition::Func(FuncDefinition {
+                kind: FuncKind::Async(Rc::new(start)),
+                check: check::<P, R>,
+                type_name: std::any::type_name::<F>(),
+                defined_at: Location::caller(),
+            }),
+        )
+    }
+
+    /// Defines a resource type that the host implements, and its destructor: a closure that is
+    /// called with the representation whenever a guest drops an `own` of it.
+    ///
+    /// Host functions make resources of the type with
+    /// [`ResourceAny::own`](crate::ResourceAny::own), and find the representation of those that
+    /// they are given in [`ResourceAny::rep`](crate::ResourceAny::rep). A type that is defined
+    /// under several names, or in several linkers, is one type; in each store, the destructor it
+    /// was first linked with stays.
+    ///
+    /// # Errors
+    ///
+    /// `Link` when the name is defined already.
+    #[track_caller]
+    pub fn resource<F>(&mut self, name: &str, ty: ResourceType, dtor: F) -> Result<()>
+    where
+        F: Fn(Caller<'_, T>, u32) -> Result<()> + 'static,
+    {
+        let plain = move |caller: Caller<'_, T>, args: Vec<Val>| match args.as_slice() {
+            [Val::U32(rep)] => dtor(caller, *rep).map(|()| Vec::new()),
+            _ => Err(wrong_args()),
+        };
+        let dtor = FuncDefinition {
+            kind: FuncKind::Plain(Rc::new(plain)),
+            check: |_| Ok(()),
+            type_name: std::any::type_name::<F>(),
+            defined_at: Location::caller(),
+        };
+        self.define(name, Definition::Resource(ResourceDefinition { ty, dtor }))
+    }
+
+    /// Defines what an instance exports under the name `export`: a function, a core module, a
+    /// resource type, or an instance with all that it exports. Functions serve components that
+    /// are instantiated in the instance's own store.
+    ///
+    /// # Errors
+    ///
+    /// `Link` when the name is defined already, or when there is no such export.
+    pub fn export(&mut self, name: &str, instance: &Instance, export: &str) -> Result<()> {
+        let item = instance.item(export)?;
+        self.define(name, Definition::Export(item, instance.store.clone()))
+    }
+
+    /// Defines a core module anew; a test script may name one instance after another alike.
+    pub(crate) fn redefine_module(&mut self, name: &str, module: &Arc<CoreModule>) {
+        let item = Item::CoreModule(Arc::clone(module));
+        self.names.insert(name.to_owned(), Definition::Item(item));
+    }
+
+    pub(crate) fn redefine_resource(&mut self, name: &str, ty: ResourceType) {
+        let item = Item::Type(RtType::Resource(ty));
+        self.names.insert(name.to_owned(), Definition::Item(item));
+    }
+
+    /// The instance of the given name inside this one; made when it is not there yet.
+    ///
+    /// # Errors
+    ///
+    /// `Link` when the name is defined as something else.
+    pub fn instance(&mut self, name: &str) -> Result<LinkerInstance<'_, T>> {
+        LinkerInstance {
+            names: self.names,
+            path: self.path.clone(),
+        }
+        .into_instance(name)
+    }
+
+    fn into_instance(self, name: &str) -> Result<LinkerInstance<'a, T>> {
+        let path = full_name(&self.path, name);
+        let entry = self
+            .names
+            .entry(name.to_owned())
+            .or_insert_with(|| Definition::Instance(BTreeMap::new()));
+        match entry {
+            Definition::Instance(names) => Ok(LinkerInstance { names, path }),
+            other => Err(Error::link(format!(
+                "`{path}` is defined as {}",
+                other.kind()
+            ))),
+        }
+    }
+
+    fn define(&mut self, name: &str, definition: Definition<T>) -> Result<()> {
+        if self.names.contains_key(name) {
+            let name = full_name(&self.path, name);
+            return Err(Error::link(format!("`{name}` is defined twice")));
+        }
+        self.names.insert(name.to_owned(), definition);
+        Ok(())
+    }
+}
+
+impl<T> fmt::Debug for LinkerInstance<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkerInstance")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The name of something inside an instance: `interface#name`.
+pub(crate) fn full_name(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}#{name}")
+    }
+}
+
+fn check<P: ComponentParams, R: ComponentResult>(ty: &FuncType) -> Result<(), String> {
+    P::check(ty)?;
+    R::check(ty.result())
+}
+
+fn wrong_args() -> Error {
+    Error::ty("the arguments are not of the types that were agreed on at link time")
+}
+
+impl<T> Definition<T> {
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Definition::Func(_) => "a function",
+            Definition::Instance(_) => "an instance",
+            Definition::Resource(_) => "a resource type",
+            Definition::Item(item) | Definition::Export(item, _) => item.kind(),
+        }
+    }
+}
+
+/// What a path in a linker leads to: a definition, or an export of an instance that is one.
+enum Found<'a, T: 'static> {
+    Definition(&'a Definition<T>),
+    Export(&'a Item, &'a Weak<StoreInner>),
+}
+
+impl<T> Found<'_, T> {
+    fn kind(&self) -> &'static str {
+        match self {
+            Found::Definition(definition) => definition.kind(),
+            Found::Export(item, _) => item.kind(),
+        }
+    }
+}
+
+/// A linker's definitions, bound to one store.
+struct LinkedImports<'a, T: 'static> {
+    linker: &'a Linker<T>,
+    store: &'a Store<T>,
+}
+
+impl<T: 'static> LinkedImports<'_, T> {
+    fn find(&self, path: &[&str]) -> Option<Found<'_, T>> {
+        let (first, rest) = path.split_first()?;
+        let mut found = found(self.linker.root.get(*first)?);
+        for name in rest {
+            found = match found {
+                Found::Definition(Definition::Instance(names)) => self::found(names.get(*name)?),
+                Found::Export(Item::Instance(instance), store) => {
+                    Found::Export(instance.exports.get(*name)?, store)
+                }
+                _ => return None,
+            };
+        }
+        Some(found)
+    }
+
+    /// Links a resource type of the embedder's: from now on the store knows its destructor.
+    fn bind_resource(&self, name: &str, resource: &ResourceDefinition<T>) -> Result<Item> {
+        let store = &self.store.inner;
+        let dtor_ty = FuncType::new(false, [("rep".into(), Type::U32)], None);
+        let dtor = self.bind(name, &resource.dtor, &Arc::new(dtor_ty))?;
+        store.enter("link a resource type", resource.dtor.defined_at, |cx| {
+            let resources = &mut cx.data_mut().resources;
+            resources
+                .entry(resource.ty)
+                .or_insert_with(|| ResourceImpl::Host(Rc::new(dtor)));
+        })?;
+        Ok(Item::Type(RtType::Resource(resource.ty)))
+    }
+
+    /// A function of another instance, offered as it is.
+    fn bind_export(
+        &self,
+        name: &str,
+        func: &FuncInst,
+        store: &Weak<StoreInner>,
+        ty: &FuncType,
+    ) -> Result<FuncInst> {
+        if !std::ptr::eq(store.as_ptr(), Rc::as_ptr(&self.store.inner)) {
+            return Err(Error::link(format!(
+                "import `{name}`: the function that the linker has there belongs to an instance \
+                 in another store"
+            )));
+        }
+        if **func.ty() != *ty {
+            return Err(Error::link(format!(
+                "import `{name}`, which is {ty}, does not fit: the instance exports {}",
+                func.ty()
+            )));
+        }
+        Ok(func.clone())
+    }
+
+    fn bind(&self, name: &str, func: &FuncDefinition<T>, ty: &Arc<FuncType>) -> Result<HostFunc> {
+        (func.check)(ty).map_err(|problem| {
+            Error::link(format!(
+                "import `{name}`, which is {ty}, does not fit: {problem}"
+            ))
+        })?;
+        let data = Rc::clone(&self.store.data);
+        let executor = self.store.inner.executor.clone();
+        let kind = match &func.kind {
+            FuncKind::Plain(function) => {
+                let function = Rc::clone(function);
+                HostKind::Plain(Box::new(move |args| {
+                    function(Caller::new(&data, &executor)?, args)
+                }))
+            }
+            FuncKind::Async(_) if !ty.is_async() => {
+                return Err(Error::link(format!(
+                    "import `{name}`, which is {ty}, is of synchronous type, and the host \
+                     function defined at {} is async: define it with `func`, or let the \
+                     component import an `async func`",
+                    func.defined_at
+                )));
+            }
+            FuncKind::Async(function) => {
+                let function = Rc::clone(function);
+                HostKind::Async(Box::new(move |args| {
+                    function(Accessor::new(&data, &executor), args)
+                }))
+            }
+        };
+        Ok(HostFunc {
+            name: name.into(),
+            ty: Arc::clone(ty),
+            kind,
+            type_name: func.type_name,
+            defined_at: func.defined_at,
+        })
+    }
+}
+
+impl<T: 'static> Imports for LinkedImports<'_, T> {
+    fn has(&self, path: &[&str]) -> bool {
+        self.find(path).is_some()
+    }
+
+    fn func(&self, path: &[&str], ty: &Arc<FuncType>) -> Result<FuncInst> {
+        let name = path.join("#");
+        match self.find(path) {
+            Some(Found::Definition(Definition::Func(func))) => {
+                let func = self.bind(&name, func, ty)?;
+                Ok(FuncInst::Host(Rc::new(func)))
+            }
+            Some(Found::Export(Item::Func(func), store)) => {
+                self.bind_export(&name, func, store, ty)
+            }
+            None if self.linker.unknown_imports_trap => Ok(stub_func(name.into(), ty)),
+            other => Err(self.missing(path, &ty.to_string(), other)),
+        }
+    }
+
+    fn item(&self, path: &[&str], wanted: &str) -> Result<Item> {
+        match self.find(path) {
+            Some(Found::Definition(Definition::Resource(resource))) => {
+                self.bind_resource(&path.join("#"), resource)
+            }
+            Some(Found::Definition(Definition::Item(item)) | Found::Export(item, _)) => {
+                Ok(item.clone())
+            }
+            None if self.linker.unknown_imports_trap && wanted == "a resource type" => {
+                Ok(Item::Type(RtType::Resource(ResourceType::fresh())))
+            }
+            other => Err(self.missing(path, wanted, other)),
+        }
+    }
+}
+
+fn found<T>(definition: &Definition<T>) -> Found<'_, T> {
+    match definition {
+        Definition::Export(item, store) => Found::Export(item, store),
+        other => Found::Definition(other),
+    }
+}
+
+impl<T: 'static> LinkedImports<'_, T> {
+    /// The error of an import that is missing, or of another kind than it should be.
+    fn missing(&self, path: &[&str], wanted: &str, found: Option<Found<'_, T>>) -> Error {
+        let name = path.join("#");
+        if let Some(found) = found {
+            return Error::link(format!(
+                "import `{name}`: {wanted} is wanted, but the linker has {} there",
+                found.kind()
+            ));
+        }
+        let siblings: Option<Vec<&str>> = match path.split_last() {
+            Some((_, [])) | None => Some(self.linker.root.keys().map(String::as_str).collect()),
+            Some((_, parent)) => match self.find(parent) {
+                Some(Found::Definition(Definition::Instance(names))) => {
+                    Some(names.keys().map(String::as_str).collect())
+                }
+                Some(Found::Export(Item::Instance(instance), _)) => {
+                    Some(instance.exports.keys().map(|name| &**name).collect())
+                }
+                _ => None,
+            },
+        };
+        let offered = match siblings {
+            Some(names) if !names.is_empty() => {
+                let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+                format!("the linker offers {} there", names.join(", "))
+            }
+            Some(_) => "the linker is empty".to_owned(),
+            None => match path.first() {
+                Some(first) => format!("the linker has no instance `{first}`"),
+                None => "the linker is empty".to_owned(),
+            },
+        };
+        Error::new(ErrorKind::Link(format!(
+            "missing import named `{name}`: {wanted} is wanted, and {offered}"
+        )))
+    }
+}
+
+/// A function that traps with its name.
+#[track_caller]
+pub(crate) fn stub_func(name: Name, ty: &Arc<FuncType>) -> FuncInst {
+    let trap = Trap::StubbedImport(name.to_string());
+    FuncInst::Host(Rc::new(HostFunc {
+        name,
+        ty: Arc::clone(ty),
+        kind: HostKind::Plain(Box::new(move |_| Err(Error::from(trap.clone())))),
+        type_name: "a stub",
+        defined_at: Location::caller(),
+    }))
+}
