@@ -26,9 +26,20 @@ pub(crate) fn error_context_new(
     let Val::String(message) = load_string_from_range(&mut lift, ptr, tagged_code_units)? else {
         return Err(bug!("a string was lifted as something else"));
     };
-    let context = ErrorContextAny::new(message.as_str());
+    let context = ErrorContextAny::new(shortened(message.as_str()));
     cx.data_mut()
         .add_handle(inst, Handle::ErrorContext(context))
+}
+
+/// The host keeps the message, so it must not be as long as a guest likes. The specification lets a
+/// host transform it in any way.
+fn shortened(message: &str) -> &str {
+    const MAX_BYTES: usize = 4 << 10;
+    let mut end = message.len().min(MAX_BYTES);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    message.get(..end).unwrap_or_default()
 }
 
 impl State {

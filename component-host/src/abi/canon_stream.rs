@@ -169,6 +169,8 @@ pub(crate) fn forward_ends(
     state.check_leave(inst)?;
     let mut ends = [None; 2];
     for ((readable, i), found) in [(true, ri), (false, wi)].into_iter().zip(&mut ends) {
+        // The first is taken before the second is looked up.
+        trap_if!(!readable && wi == ri, Trap::UnknownHandleIndex(wi));
         let id = state.end_handle(inst, i, ty.kind(readable), ty.t.as_ref())?;
         let end = state.end(id)?;
         let busy = if ty.future {
@@ -187,13 +189,15 @@ pub(crate) fn forward_ends(
             "cannot forward stream while it's in a waitable set"
         };
         trap_if!(end.waitable.wset.is_some(), Trap::EndMisused(in_set));
-        state.remove_handle(inst, i)?;
-        *found = Some(id);
+        *found = Some((i, id));
     }
-    match ends {
-        [Some(src), Some(dst)] => forward(cx, src, dst),
-        _ => Ok(()),
-    }
+    // Both are fit before either is taken: a trap in between would lose the first.
+    let [Some((ri, src)), Some((wi, dst))] = ends else {
+        return Ok(());
+    };
+    state.remove_handle(inst, ri)?;
+    state.remove_handle(inst, wi)?;
+    forward(cx, src, dst)
 }
 
 /// `lift_async_value`: takes a readable end out of its instance's table.

@@ -27,6 +27,9 @@ pub(crate) struct LiftLowerContext<'a, 'b> {
     bytes_left: u64,
 }
 
+/// How many bytes of values the host handles in about the time of one interpreted instruction.
+const BYTES_PER_FUEL: u64 = 32;
+
 /// `borrow_scope`
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Scope {
@@ -218,6 +221,8 @@ impl LiftLower for LiftLowerContext<'_, '_> {
     }
 
     fn charge(&mut self, bytes: u64) -> Result<(), Error> {
+        // What the host does for the guest takes its time too.
+        engine::charge(self.cx, bytes / BYTES_PER_FUEL)?;
         match self.bytes_left.checked_sub(bytes) {
             Some(left) => {
                 self.bytes_left = left;

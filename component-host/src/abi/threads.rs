@@ -344,8 +344,11 @@ fn take_continuation(state: &mut State, id: ThreadId) -> Result<Continuation, Er
     let thread = state.thread_mut(id)?;
     match std::mem::replace(&mut thread.state, ThreadState::Running) {
         ThreadState::Waiting { until, cont, task } => {
-            // The task is the one that resumes us, or finds out later that it is stale.
-            drop(task);
+            // The task is the one that resumes us, or finds out, when it is polled once more, that
+            // it is stale.
+            if let Some(task) = task {
+                task.wake();
+            }
             state.stop_waiting(id, until)?;
             Ok(cont)
         }

@@ -127,14 +127,15 @@ impl State {
         let Some(waitable) = self.waitable_mut(id) else {
             return;
         };
-        if std::mem::replace(&mut waitable.pending_event, true) {
-            return;
-        }
+        let pending = std::mem::replace(&mut waitable.pending_event, true);
         let (wset, waiter) = (waitable.wset, waitable.sync_waiter);
+        // Also when an event was pending: who waits alone waits for a state, not for the event.
         if let Some(thread) = waiter {
             self.wake_thread(thread);
         }
-        self.make_ready(wset, id);
+        if !pending {
+            self.make_ready(wset, id);
+        }
     }
 
     /// The set has an event more.

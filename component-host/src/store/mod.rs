@@ -242,7 +242,11 @@ impl Drop for TakenStore<'_> {
         let Some(mut core) = self.core.take() else {
             return;
         };
-        let aftermath = std::mem::take(&mut core.data_mut().aftermath);
+        // While a run is paused, what it left waits: foreign code must not find the store free.
+        let aftermath = match core.data().is_paused() {
+            true => Aftermath::default(),
+            false => std::mem::take(&mut core.data_mut().aftermath),
+        };
         self.store.core.set(Some(core));
         aftermath.settle();
         // Rule 2: taken out first, then woken.

@@ -159,6 +159,11 @@ impl State {
         }
     }
 
+    /// Whether a run is in progress, although the engine's store is back.
+    pub(crate) fn is_paused(&self) -> bool {
+        !self.native.is_empty() || !self.sync_calls.is_empty()
+    }
+
     /// A new entry into the guest begins.
     pub(crate) fn begin_entry(&mut self) {
         debug_assert!(self.native.is_empty() && self.sync_calls.is_empty());
