@@ -290,6 +290,8 @@ fn backpressure_dec(state: &mut State, inst: InstanceId) -> Result<(), Error> {
     let instance = state.instance_mut(inst);
     trap_if!(instance.backpressure == 0, Trap::BackpressureOverflow);
     instance.backpressure -= 1;
-    state.wake_turn_waiters(inst);
+    if instance.backpressure == 0 {
+        state.offer_turn(inst);
+    }
     Ok(())
 }

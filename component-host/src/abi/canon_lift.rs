@@ -165,13 +165,18 @@ pub(crate) fn enter_implicit_thread(
     if callee.ty.is_async() {
         if waited {
             state.instance_mut(inst).num_waiting_to_enter -= 1;
-            if state.caller_is_gone(task_id) {
-                state.tasks.remove(task_id);
-                return Ok(Entered::Cancelled);
+            if !callee.needs_exclusive() {
+                // It takes no turn, so the next one may enter too.
+                state.offer_turn(inst);
             }
-            if state.deliver_pending_cancel(task_id)? {
-                on_cancelled(cx, task_id)?;
-                cx.data_mut().tasks.remove(task_id);
+            if state.caller_is_gone(task_id) || state.has_pending_cancel(Some(task_id)) {
+                let cancelled = state.deliver_pending_cancel(task_id)?;
+                if cancelled {
+                    on_cancelled(cx, task_id)?;
+                }
+                let state = cx.data_mut();
+                state.tasks.remove(task_id);
+                state.offer_turn(inst);
                 return Ok(Entered::Cancelled);
             }
         } else if state.has_backpressure(task_id) || state.instance(inst).num_waiting_to_enter > 0 {
@@ -374,6 +379,9 @@ pub(crate) fn callback_event(
     };
     let callee = Rc::clone(&state.task(task_id)?.callee);
     let event = if state.deliver_pending_cancel(task_id)? {
+        if let Some(set) = set {
+            state.offer_event(set);
+        }
         (EventCode::TaskCancelled, 0, 0)
     } else {
         match set {

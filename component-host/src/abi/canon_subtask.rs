@@ -100,6 +100,7 @@ pub(crate) fn cancel_task(cx: &mut Context<'_>, id: TaskId) -> Result<bool, Erro
         }
     }
     let state = cx.data_mut();
+    state.ask_for_turn(thread);
     state.wake_thread(thread);
     let call = SyncCall {
         task: id,

@@ -5,6 +5,7 @@ use super::stream_state::EndId;
 use super::subtask_state::SubtaskId;
 use super::table_state::Table;
 use super::threads::ThreadId;
+use super::turns::Turns;
 use super::waitable_state::SetId;
 use crate::component::definitions::Name;
 use crate::val::ErrorContextAny;
@@ -29,8 +30,8 @@ pub(crate) struct ComponentInstance {
     pub(crate) backpressure: u32,
     pub(crate) num_waiting_to_enter: u32,
     pub(crate) exclusive_thread: Option<ThreadId>,
-    /// Threads to look at again when `exclusive_thread` or `backpressure` changes.
-    pub(crate) turn_waiters: Vec<ThreadId>,
+    /// Threads that wait for `exclusive_thread` or `backpressure` to change.
+    pub(crate) turns: Turns,
     /// Who trapped, once this instance is locked down: nothing enters it any more.
     pub(crate) locked_down_by: Option<Rc<str>>,
 }
@@ -56,7 +57,7 @@ impl ComponentInstance {
             backpressure: 0,
             num_waiting_to_enter: 0,
             exclusive_thread: None,
-            turn_waiters: Vec::new(),
+            turns: Turns::default(),
             locked_down_by: None,
         }
     }

@@ -7,8 +7,8 @@ use super::threads::Flow;
 use crate::engine::Context;
 use crate::error::{Error, ErrorKind, Frame};
 use crate::func::{HostFunc, HostFuture, HostKind};
-use crate::store::StoreInner;
 use crate::store::drive::{self, Base};
+use crate::store::{Blame, StoreInner};
 use crate::val::Val;
 use std::any::Any;
 use std::future::Future;
@@ -128,11 +128,14 @@ fn complete(
     drive::run_in_background(store, Base::synchronous(), |cx| {
         let state = cx.data_mut();
         // The subtask is gone when its instance was locked down meanwhile.
-        let Some(caller) = state.subtasks.get(id).map(|subtask| subtask.caller) else {
+        let Some(subtask) = state.subtasks.get(id) else {
             return Ok(Flow::Returned);
         };
         // The caller is not on the native stack, but what fails here fails its call.
-        state.blame = Some(caller);
+        state.blame = Some(Blame {
+            inst: subtask.lowered.inst,
+            thread: Some(subtask.caller),
+        });
         match result {
             Ok(values) => resolve_subtask(cx, id, values, Peer::Host)?,
             Err(error) => return Err(frames.add(error)),

@@ -8,6 +8,7 @@
 pub(crate) mod component_instances;
 pub(crate) mod tasks;
 pub(crate) mod threads;
+pub(crate) mod turns;
 
 // Values.
 pub(crate) mod context;

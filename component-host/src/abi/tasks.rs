@@ -167,7 +167,7 @@ impl State {
 
     pub(crate) fn release_exclusive(&mut self, inst: InstanceId) {
         self.instance_mut(inst).exclusive_thread = None;
-        self.wake_turn_waiters(inst);
+        self.offer_turn(inst);
     }
 
     pub(crate) fn has_pending_cancel(&self, task: Option<TaskId>) -> bool {

@@ -51,6 +51,8 @@ pub(crate) struct Thread {
     pub(crate) entry: Entry,
     /// Counts its waits, so that an executor task of an earlier wait finds out that it is stale.
     pub(crate) wait: u32,
+    /// Under which it stands in the queues of what it waits for.
+    pub(crate) ticket: u64,
 }
 
 /// The core function through which a thread entered its instance.
@@ -147,6 +149,7 @@ impl State {
             state: ThreadState::Running,
             entry,
             wait: 0,
+            ticket: 0,
         })
     }
 
@@ -205,17 +208,10 @@ impl State {
             ..
         }) = self.threads.get(id)
         {
+            #[cfg(test)]
+            (self.wakes += 1);
             task.wake();
         }
-    }
-
-    /// Has the executor look again at the threads that wait for their turn in an instance.
-    pub(crate) fn wake_turn_waiters(&mut self, inst: InstanceId) {
-        let waiters = std::mem::take(&mut self.instance_mut(inst).turn_waiters);
-        for &thread in &waiters {
-            self.wake_thread(thread);
-        }
-        self.instance_mut(inst).turn_waiters = waiters;
     }
 
     /// `Thread.start_waiting`: the thread becomes a task of the executor. Registered threads are
@@ -247,41 +243,12 @@ impl State {
                 wait,
             })
             .map_err(|error| Error::from(error.into_refused()))?;
-        match until {
-            Until::Event(set) => self.begin_set_wait(set, id),
-            Until::TurnAndEvent(set) => {
-                self.begin_set_wait(set, id);
-                self.instance_mut(inst).turn_waiters.push(id);
-            }
-            Until::Gate | Until::Turn => self.instance_mut(inst).turn_waiters.push(id),
-            Until::Always | Until::Resolved(_) | Until::Pending(_) => {}
-        }
+        self.join_queues(id, until)?;
         self.thread_mut(id)?.state = ThreadState::Waiting {
             until,
             cont,
             task: Some(task),
         };
-        Ok(())
-    }
-
-    /// `Thread.stop_waiting`
-    fn stop_waiting(&mut self, id: ThreadId, until: Until) -> Result<(), Error> {
-        let inst = self.thread(id)?.inst;
-        match until {
-            Until::Event(set) => self.end_set_wait(set, id),
-            Until::TurnAndEvent(set) => {
-                self.end_set_wait(set, id);
-                self.instance_mut(inst)
-                    .turn_waiters
-                    .retain(|waiter| *waiter != id);
-            }
-            Until::Gate | Until::Turn => {
-                self.instance_mut(inst)
-                    .turn_waiters
-                    .retain(|waiter| *waiter != id);
-            }
-            Until::Always | Until::Resolved(_) | Until::Pending(_) => {}
-        }
         Ok(())
     }
 
@@ -349,7 +316,8 @@ fn take_continuation(state: &mut State, id: ThreadId) -> Result<Continuation, Er
             if let Some(task) = task {
                 task.wake();
             }
-            state.stop_waiting(id, until)?;
+            // `Thread.stop_waiting`
+            state.leave_queues(id, until)?;
             Ok(cont)
         }
         ThreadState::Suspended(cont) => Ok(cont),

@@ -4,12 +4,13 @@ use super::component_instances::{Handle, InstanceId};
 use super::stream_state::EndId;
 use super::subtask_state::SubtaskId;
 use super::threads::ThreadId;
+use super::turns::Queue;
 use crate::arena::Id;
 use crate::engine::{Context, CoreMemory};
 use crate::error::{Error, bug, trap_if};
 use crate::store::State;
 use crate::trap::Trap;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 pub(crate) type SetId = Id<WaitableSet>;
 
@@ -40,6 +41,8 @@ pub(crate) enum WaitableId {
 pub(crate) struct Waitable {
     /// Whether an event is pending; it is computed when it is delivered.
     pub(crate) pending_event: bool,
+    /// When it got its event, among those of its set.
+    ready_at: u64,
     pub(crate) wset: Option<SetId>,
     /// The thread that waits for this waitable alone.
     pub(crate) sync_waiter: Option<ThreadId>,
@@ -51,9 +54,11 @@ pub(crate) struct WaitableSet {
     /// How many waitables are in it.
     pub(crate) elems: usize,
     /// Those that have a pending event, in the order in which they got it.
-    ready: VecDeque<WaitableId>,
-    pub(crate) num_waiting: u32,
-    waiters: Vec<ThreadId>,
+    ready: BTreeMap<u64, WaitableId>,
+    /// Threads that wait for an event.
+    pub(super) waiters: Queue,
+    /// Threads that wait for an event and for their turn in the instance.
+    pub(super) turn_waiters: Queue,
 }
 
 impl WaitableSet {
@@ -140,12 +145,15 @@ impl State {
 
     /// The set has an event more.
     fn make_ready(&mut self, set: Option<SetId>, id: WaitableId) {
-        if let Some(set) = set.and_then(|set| self.sets.get_mut(set)) {
-            set.ready.push_back(id);
-            let waiters = set.waiters.clone();
-            for thread in waiters {
-                self.wake_thread(thread);
+        let ready_at = self.ticket();
+        if let Some(set) = set
+            && let Some(wset) = self.sets.get_mut(set)
+        {
+            wset.ready.insert(ready_at, id);
+            if let Some(waitable) = self.waitable_mut(id) {
+                waitable.ready_at = ready_at;
             }
+            self.offer_event(set);
         }
     }
 
@@ -154,11 +162,11 @@ impl State {
         let Some(waitable) = self.waitable_mut(id) else {
             return;
         };
-        let pending = waitable.pending_event;
+        let (pending, ready_at) = (waitable.pending_event, waitable.ready_at);
         let old = std::mem::replace(&mut waitable.wset, new);
         if let Some(set) = old.and_then(|old| self.sets.get_mut(old)) {
             set.elems -= 1;
-            set.ready.retain(|ready| *ready != id);
+            set.ready.remove(&ready_at);
         }
         if let Some(set) = new.and_then(|new| self.sets.get_mut(new)) {
             set.elems += 1;
@@ -174,30 +182,16 @@ impl State {
             return Err(bug!("waitable {id:?} is gone"));
         };
         waitable.pending_event = false;
+        let ready_at = waitable.ready_at;
         if let Some(set) = waitable.wset
-            && let Some(set) = self.sets.get_mut(set)
+            && let Some(wset) = self.sets.get_mut(set)
         {
-            set.ready.retain(|ready| *ready != id);
+            wset.ready.remove(&ready_at);
+            self.offer_event(set);
         }
         match id {
             WaitableId::Subtask(id) => self.subtask_event(id),
             WaitableId::End(id) => self.end_event(id),
-        }
-    }
-
-    /// Begins a wait: the thread becomes ready when the set has an event.
-    pub(crate) fn begin_set_wait(&mut self, set: SetId, thread: ThreadId) {
-        if let Some(set) = self.sets.get_mut(set) {
-            set.num_waiting += 1;
-            set.waiters.push(thread);
-        }
-    }
-
-    /// Ends a wait that [`begin_set_wait`](State::begin_set_wait) began.
-    pub(crate) fn end_set_wait(&mut self, set: SetId, thread: ThreadId) {
-        if let Some(set) = self.sets.get_mut(set) {
-            set.num_waiting -= 1;
-            set.waiters.retain(|waiter| *waiter != thread);
         }
     }
 
@@ -213,7 +207,8 @@ impl State {
         match self
             .sets
             .get(set)
-            .and_then(|set| set.ready.front().copied())
+            .and_then(|set| set.ready.first_key_value())
+            .map(|(_, waitable)| *waitable)
         {
             Some(waitable) => self.get_pending_event(waitable),
             None => Err(bug!(
@@ -237,7 +232,8 @@ impl State {
             return Ok(());
         };
         trap_if!(wset.elems > 0, Trap::WaitableSetNotEmpty);
-        trap_if!(wset.num_waiting > 0, Trap::WaitableSetHasWaiters);
+        let waiting = !wset.waiters.is_empty() || !wset.turn_waiters.is_empty();
+        trap_if!(waiting, Trap::WaitableSetHasWaiters);
         self.sets.remove(set);
         Ok(())
     }

@@ -291,7 +291,8 @@ impl State {
         let native = std::mem::take(&mut self.native);
         let sync_calls = std::mem::take(&mut self.sync_calls);
         let mut on_stack: Vec<InstanceId> = Vec::new();
-        let blamed = self.blame.take();
+        let blame = self.blame.take();
+        let blamed = blame.and_then(|blame| blame.thread);
         for id in innermost_first(&native, &sync_calls).chain(blamed) {
             let Some(thread) = self.threads.get(id) else {
                 continue;
@@ -302,6 +303,8 @@ impl State {
             }
         }
         on_stack.extend(sync_calls.iter().map(|call| call.inst));
+        // Also when its thread has ended: what failed was done for it.
+        on_stack.extend(blame.map(|blame| blame.inst));
         let root = sync_calls
             .first()
             .filter(|call| call.depth == 0)
@@ -408,6 +411,7 @@ impl Future for GuestThread {
             return Poll::Ready(());
         }
         if !state.is_ready(self.thread) {
+            state.pass_on(self.thread);
             return Poll::Pending;
         }
         let thread = self.thread;

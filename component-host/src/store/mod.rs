@@ -15,7 +15,7 @@ pub(crate) mod drive;
 mod fuel;
 mod state;
 
-pub(crate) use state::{Aftermath, State, StoreId, define_builtin};
+pub(crate) use state::{Aftermath, Blame, State, StoreId, define_builtin};
 
 use crate::engine::{Context, CoreStore, Engine};
 use crate::error::{Error, ErrorKind, Result};

@@ -11,6 +11,7 @@ use crate::abi::stream_state::{End, EndId, EndState};
 use crate::abi::subtask_state::{Callee, Subtask};
 use crate::abi::tasks::{Caller, Task};
 use crate::abi::threads::{Block, Thread, ThreadId, ThreadState};
+use crate::abi::turns::Turns;
 use crate::abi::waitable_state::WaitableSet;
 use crate::arena::Arena;
 use crate::component::definitions::Name;
@@ -21,7 +22,7 @@ use crate::func::HostCall;
 use crate::trap::Trap;
 use crate::types::ResourceType;
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::rc::{Rc, Weak};
@@ -61,6 +62,11 @@ pub(crate) struct State {
     /// What guests gave or lent to the host.
     pub(crate) host_resources: HostResources,
     handles: usize,
+    /// The last ticket that was drawn (`abi/turns.rs`).
+    pub(crate) tickets: u64,
+    /// How often a guest thread was woken.
+    #[cfg(test)]
+    pub(crate) wakes: u64,
 
     /// The specification's native stack: the threads that run, innermost last.
     pub(crate) native: Vec<ThreadId>,
@@ -74,14 +80,23 @@ pub(crate) struct State {
     pub(crate) pending: Option<Block>,
     /// The error that is passing through the engine's frames.
     pub(crate) abort: Option<Error>,
-    /// The thread to blame for what fails while no thread runs.
-    pub(crate) blame: Option<ThreadId>,
+    /// Whom to blame for what fails while no thread runs.
+    pub(crate) blame: Option<Blame>,
     /// The host's call that the last failed run belongs to.
     pub(crate) failed_call: Option<Rc<HostCall>>,
 
     pub(crate) fuel: Fuel,
     pub(crate) limiter: Limiter,
     pub(crate) aftermath: Aftermath,
+}
+
+/// Who is behind a failure, although none of its threads runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blame {
+    /// The instance that is locked down.
+    pub(crate) inst: InstanceId,
+    /// The thread whose call fails, unless it has ended.
+    pub(crate) thread: Option<ThreadId>,
 }
 
 /// What a run left to be dropped and woken: foreign code, which must not run before the engine's
@@ -144,6 +159,9 @@ impl State {
             resources: HashMap::new(),
             host_resources: HostResources::default(),
             handles: 0,
+            tickets: 0,
+            #[cfg(test)]
+            wakes: 0,
             native: Vec::new(),
             sync_calls: Vec::new(),
             nesting: 0,
@@ -306,15 +324,16 @@ impl State {
         }
     }
 
-    /// Locks instances down: nothing enters them any more, their threads and handles are gone,
-    /// and calls from the host that wait for them fail.
+    /// Locks instances down, and those that wait for a call into them: nothing enters them any
+    /// more, their threads and handles are gone, and calls from the host that wait for them fail.
     pub(crate) fn lock_down(&mut self, instances: &[InstanceId]) {
         let Some(&culprit) = instances.first() else {
             return;
         };
         let by: Rc<str> = self.instance(culprit).path.as_ref().into();
+        let instances = self.with_waiting_callers(instances);
         let affected = |id: &InstanceId| instances.contains(id);
-        self.fail_waiting_calls(instances, &by);
+        self.fail_waiting_calls(&instances, &by);
 
         let threads: Vec<ThreadId> = self
             .threads
@@ -359,13 +378,13 @@ impl State {
             }
         }
         let mut ends: Vec<EndId> = Vec::new();
-        for &id in instances {
+        for &id in &instances {
             let instance = self.instance_mut(id);
             instance
                 .locked_down_by
                 .get_or_insert_with(|| Rc::clone(&by));
             instance.exclusive_thread = None;
-            instance.turn_waiters.clear();
+            instance.turns = Turns::default();
             drop(instance.threads.clear());
             let handles: Vec<Handle> = instance.handles.clear().collect();
             self.handles -= handles.len();
@@ -386,8 +405,35 @@ impl State {
         }
     }
 
+    /// The given instances, and all that have a call into one of them that will never return:
+    /// what such a caller holds for the time of the call, it would hold for ever.
+    fn with_waiting_callers(&self, instances: &[InstanceId]) -> BTreeSet<InstanceId> {
+        let mut affected: BTreeSet<InstanceId> = instances.iter().copied().collect();
+        let mut calls: Vec<(InstanceId, InstanceId)> = Vec::new();
+        for (_, subtask) in self.subtasks.iter() {
+            if let Callee::Task(task) = subtask.callee
+                && let Some(task) = self.tasks.get(task)
+            {
+                calls.push((task.callee.inst, subtask.lowered.inst));
+            }
+        }
+        loop {
+            let before = affected.len();
+            calls.retain(|(callee, caller)| {
+                let lost = affected.contains(callee);
+                if lost {
+                    affected.insert(*caller);
+                }
+                !lost
+            });
+            if affected.len() == before {
+                return affected;
+            }
+        }
+    }
+
     /// Fails the host's calls that run in these instances, or wait for a call into them.
-    fn fail_waiting_calls(&mut self, instances: &[InstanceId], by: &Rc<str>) {
+    fn fail_waiting_calls(&mut self, instances: &BTreeSet<InstanceId>, by: &Rc<str>) {
         let mut waiting = Vec::new();
         for (_, thread) in self.threads.iter() {
             if !instances.contains(&thread.inst) {
