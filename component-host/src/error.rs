@@ -1,8 +1,10 @@
 //! Says what went wrong, where, by whom, and what to do about it: the one error of this crate.
 //!
 //! An [`Error`] has a [kind](ErrorKind) and a [chain](Error::chain): the boundaries that were on
-//! the stack when it happened, innermost first. `Display` prints both, like a backtrace.
+//! the stack when it happened, innermost first. `Display` prints both, like a backtrace, and a
+//! [hint](Error::hint) when there is something to do about it.
 
+use crate::chain::{EnteredAs, Frame, write_chain};
 use crate::trap::Trap;
 use std::fmt;
 use vestibule_executor::Refused;
@@ -73,42 +75,15 @@ pub struct LimitError {
     pub hint: &'static str,
 }
 
-/// One boundary that was on the stack when an error happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Frame {
-    /// A host function.
-    HostFunction {
-        /// The import it serves.
-        import: String,
-        /// The Rust type of the function, or of the closure.
-        type_name: &'static str,
-        /// Where it was given to the linker.
-        defined_at: &'static std::panic::Location<'static>,
-    },
-    /// A call of an import.
-    Import {
-        /// The calling component instance.
-        component: String,
-        /// The import's name.
-        name: String,
-    },
-    /// A core function that was entered from outside its module.
-    CoreFunction {
-        /// The component instance.
-        component: String,
-        /// Which role it was entered in, such as `start function` or `export`.
-        role: &'static str,
-        /// The function, by the name section or the export when there is one.
-        name: String,
-        /// The core module or core instance it belongs to, when it is known.
-        module: Option<String>,
-    },
-    /// The phase that was declared.
-    Phase(String),
-    /// Any other step.
-    Note(String),
-}
+/// For a start function that waits for what cannot happen yet.
+const WAIT_LATER: &str = "a start function cannot wait for async work: let it record what it \
+    wants and let the host do it afterwards (`Caller::defer`), or move the work to an exported \
+    `init` (`Linker::instantiate_then`), or to the first call that needs it";
+
+/// For a host function that, called by a start function, would drive the executor.
+const DEFER: &str = "a host function that a start function calls cannot block or drive the \
+    executor: let it hand the work to `Caller::defer`, or import an `async func` that an exported \
+    `init` awaits (`Linker::instantiate_then`)";
 
 impl Error {
     /// Makes an error of the given kind, with an empty chain.
@@ -189,6 +164,23 @@ impl Error {
         &self.0.chain
     }
 
+    /// What to do about it, when that is more than the kind itself says.
+    ///
+    /// A start function that cannot wait is told which of the patterns for deferred
+    /// initialisation to use.
+    pub fn hint(&self) -> Option<&'static str> {
+        let in_start = self.chain().iter().any(|frame| {
+            let start = EnteredAs::Start;
+            matches!(frame, Frame::CoreFunction { entered_as, .. } if *entered_as == start)
+        });
+        match (&self.0.kind, in_start) {
+            (ErrorKind::Trap(Trap::CannotBlockSyncTask), true) => Some(WAIT_LATER),
+            (ErrorKind::Refused(_), true) => Some(DEFER),
+            (ErrorKind::Host(error), true) if error.is::<Refused>() => Some(DEFER),
+            _ => None,
+        }
+    }
+
     pub(crate) fn push_frame(&mut self, frame: Frame) {
         self.0.chain.push(frame);
     }
@@ -213,10 +205,11 @@ pub(crate) use bug;
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.kind)?;
-        for frame in &self.0.chain {
-            write!(f, "\n    {frame}")?;
+        write_chain(f, &self.0.chain)?;
+        match self.hint() {
+            Some(hint) => write!(f, "\n    hint: {hint}"),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -267,43 +260,6 @@ impl fmt::Display for LimitError {
     }
 }
 
-impl fmt::Display for Frame {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Frame::HostFunction {
-                import,
-                type_name,
-                defined_at,
-            } => {
-                write!(
-                    f,
-                    "in host function `{import}` ({type_name}, defined at {defined_at})"
-                )
-            }
-            Frame::Import { component, name } => {
-                write!(f, "called through import `{name}` of {component}")
-            }
-            Frame::CoreFunction {
-                component,
-                role,
-                name,
-                module: Some(module),
-            } => {
-                write!(f, "from {role} `{name}` of {module} in {component}")
-            }
-            Frame::CoreFunction {
-                component,
-                role,
-                name,
-                module: None,
-            } => {
-                write!(f, "from {role} `{name}` in {component}")
-            }
-            Frame::Phase(text) | Frame::Note(text) => f.write_str(text),
-        }
-    }
-}
-
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Error")
@@ -319,10 +275,13 @@ impl std::error::Error for Error {
             ErrorKind::Host(error) => Some(&**error),
             ErrorKind::Refused(refused) => Some(refused),
             ErrorKind::Trap(trap) => Some(trap),
+            ErrorKind::Limit(limit) => Some(limit),
             _ => None,
         }
     }
 }
+
+impl std::error::Error for LimitError {}
 
 impl From<Trap> for Error {
     fn from(trap: Trap) -> Error {

@@ -6,8 +6,9 @@ use crate::abi::canon_subtask::cancel_task;
 use crate::abi::host_call::catch;
 use crate::abi::tasks::{Caller as TaskCaller, TaskId};
 use crate::abi::threads::Flow;
+use crate::chain::Frame;
 use crate::component::definitions::Name;
-use crate::error::{Error, ErrorKind, Frame, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::data::{DataCell, TakenData};
 use crate::store::drive::{self, Base};
 use crate::store::{Aftermath, Store, StoreInner};
@@ -59,7 +60,16 @@ impl Func {
         store: &Store<T>,
         args: &[Val],
     ) -> impl Future<Output = Result<Option<Val>>> + use<T> {
-        let at = Location::caller();
+        self.call_at(store, args, Location::caller())
+    }
+
+    /// As [`call`](Func::call), on behalf of whoever is at `at`.
+    pub(crate) fn call_at<T: 'static>(
+        &self,
+        store: &Store<T>,
+        args: &[Val],
+        at: &'static Location<'static>,
+    ) -> impl Future<Output = Result<Option<Val>>> + use<T> {
         let func = self.clone();
         let store = Rc::clone(&store.inner);
         let mut args = args.to_vec();
@@ -75,19 +85,24 @@ impl Func {
                     })??;
                     call.args.set(Some(args));
                     let base = Base::call(at);
+                    let phase = || Frame::Phase {
+                        what: format!("the host called `{}`", callee.entry.name),
+                        entered_at: at,
+                    };
                     drive::run(&store, &base, "call a function", |cx| {
                         let caller = TaskCaller::Host(Rc::clone(&call));
                         let (task, flow) = canon_lift(cx, callee, caller)?;
                         call.task.set(Some(task));
                         Ok(flow)
-                    })?;
+                    })
+                    .map_err(|error| error.with_frame(phase()))?;
                     let given_up = CancelOnDrop {
                         store: Rc::downgrade(&store),
                         call: Rc::clone(&call),
                     };
                     let results = call.wait(&store).await;
                     drop(given_up);
-                    results?
+                    results.map_err(|error| error.with_frame(phase()))?
                 }
                 FuncInst::Host(host) => host.call(args).await?,
             };

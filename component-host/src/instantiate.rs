@@ -14,14 +14,17 @@ use imports::Resolver;
 
 use crate::abi::canon_lower::FuncInst;
 use crate::abi::component_instances::InstanceId;
+use crate::chain::Frame;
 use crate::component::Component;
 use crate::component::definitions::{
     Alias, ComponentDef, Definition, ExternTypeDef, InstanceDef, Name, Sort, TypeDef,
 };
 use crate::engine::{Context, CoreFunc, CoreGlobal, CoreMemory, CoreTable};
-use crate::error::{Error, Frame, Result, bug};
+use crate::error::{Error, Result, bug};
 use crate::instance::Instance;
 use crate::limits::MAX_DEFINITIONS;
+use crate::linker::full_name;
+use crate::origin::CoreOrigin;
 use crate::runtime::{Env, Item, RtComponent, RtInstance, ScopeRef, at};
 use crate::store::StoreInner;
 use std::collections::BTreeMap;
@@ -66,9 +69,10 @@ pub(crate) fn instantiate(
             }),
             Err(error) => {
                 walk.lock_down();
-                Err(error.with_frame(Frame::Phase(format!(
-                    "while instantiating component `{root}`"
-                ))))
+                Err(error.with_frame(Frame::Phase {
+                    what: format!("instantiating component `{root}`"),
+                    entered_at: at,
+                }))
             }
         }
     })
@@ -90,18 +94,22 @@ struct Walk<'a> {
 struct Scope {
     def: Arc<ComponentDef>,
     inst: InstanceId,
-    path: Name,
+    name: Name,
     next: usize,
     /// The arguments it was instantiated with; the root takes its imports from the embedder.
     args: Option<BTreeMap<Name, Item>>,
     env: Rc<Env>,
     core_instances: Vec<core::CoreInst>,
     core_funcs: Vec<CoreFunc>,
+    core_func_origins: Vec<CoreOrigin>,
     core_memories: Vec<CoreMemory>,
     core_tables: Vec<CoreTable>,
     core_globals: Vec<CoreGlobal>,
     funcs: Vec<FuncInst>,
+    /// Under which name each function was imported, if it was.
+    func_imports: Vec<Option<Name>>,
     instances: Vec<Rc<RtInstance>>,
+    instance_imports: BTreeMap<u32, Name>,
     exports: RtInstance,
     /// The names under which functions are exported, for errors.
     export_names: BTreeMap<u32, Name>,
@@ -199,17 +207,17 @@ impl Walk<'_> {
     fn enter_scope(
         &mut self,
         component: RtComponent,
-        path: Name,
+        name: Name,
         args: Option<BTreeMap<Name, Item>>,
     ) -> Result<()> {
-        let label: Name = format!("component `{path}`").into();
+        let parent = self.scopes.last().map(|scope| scope.inst);
         let inst = self.store.enter(
             "instantiate a component",
             self.at,
-            |cx: &mut Context<'_>| cx.data_mut().new_instance(label),
+            |cx: &mut Context<'_>| cx.data_mut().new_instance(name.clone(), parent),
         )??;
         self.made.push(inst);
-        let scope = Scope::new(component, inst, path, args)?;
+        let scope = Scope::new(component, inst, name, args)?;
         self.envs.push(Rc::downgrade(&scope.env));
         self.scopes.push(scope);
         Ok(())
@@ -228,12 +236,11 @@ impl Walk<'_> {
             .map(|(_, name)| name.clone())
             .or_else(|| inner.def.name.clone())
             .unwrap_or_else(|| index.to_string().into());
-        let path = format!("{}.{name}", scope.path).into();
         let args = args
             .iter()
             .map(|(name, sort, index)| Ok((name.clone(), scope.item(*sort, *index)?)))
             .collect::<Result<BTreeMap<_, _>>>()?;
-        self.enter_scope(inner, path, Some(args))
+        self.enter_scope(inner, name, Some(args))
     }
 
     /// The instantiation failed: nothing may enter what it made.
@@ -277,7 +284,7 @@ impl Scope {
     fn new(
         component: RtComponent,
         inst: InstanceId,
-        path: Name,
+        name: Name,
         args: Option<BTreeMap<Name, Item>>,
     ) -> Result<Scope> {
         let outer = component.env.map(ScopeRef::scope).transpose()?;
@@ -298,17 +305,20 @@ impl Scope {
         Ok(Scope {
             def: component.def,
             inst,
-            path,
+            name,
             next: 0,
             args,
             env: Env::new(outer),
             core_instances: Vec::new(),
             core_funcs: Vec::new(),
+            core_func_origins: Vec::new(),
             core_memories: Vec::new(),
             core_tables: Vec::new(),
             core_globals: Vec::new(),
             funcs: Vec::new(),
+            func_imports: Vec::new(),
             instances: Vec::new(),
+            instance_imports: BTreeMap::new(),
             exports: RtInstance::default(),
             export_names,
         })
@@ -338,7 +348,11 @@ impl Scope {
             Definition::Alias(Alias::InstanceExport { instance, name, .. }) => {
                 let exported = at(&self.instances, *instance, "instance")?;
                 match exported.exports.get(name) {
-                    Some(item) => self.add(item.clone()),
+                    Some(item) => {
+                        let import = self.instance_imports.get(instance);
+                        let import = import.map(|import| full_name(import, name).into());
+                        self.add(item.clone(), import);
+                    }
                     None => return Err(bug!("instance {instance} has no export `{name}`")),
                 }
             }
@@ -353,7 +367,7 @@ impl Scope {
                 name, sort, index, ..
             } => {
                 let item = self.item(*sort, *index)?;
-                self.add(item.clone());
+                self.add(item.clone(), None);
                 self.exports.exports.insert(name.clone(), item);
             }
             other => return Err(bug!("{other:?} is not a plain definition")),
@@ -361,14 +375,26 @@ impl Scope {
         Ok(())
     }
 
-    /// Adds an item to the index space of its sort.
-    fn add(&mut self, item: Item) {
+    /// Adds an item to the index space of its sort, with the name it was imported under.
+    fn add(&mut self, item: Item, import: Option<Name>) {
         match item {
             Item::CoreModule(module) => self.env.core_modules.borrow_mut().push(module),
-            Item::Func(func) => self.funcs.push(func),
+            Item::Func(func) => {
+                self.funcs.push(func);
+                self.func_imports.resize(self.funcs.len(), None);
+                if let Some(last) = self.func_imports.last_mut() {
+                    *last = import;
+                }
+            }
             Item::Type(ty) => self.env.add_type(ty),
             Item::Component(component) => self.env.add_component(component),
-            Item::Instance(instance) => self.instances.push(instance),
+            Item::Instance(instance) => {
+                if let Some(import) = import {
+                    let index = self.instances.len() as u32;
+                    self.instance_imports.insert(index, import);
+                }
+                self.instances.push(instance);
+            }
         }
     }
 
@@ -396,12 +422,12 @@ impl Scope {
             Some(args) => args.get(name).cloned().ok_or_else(|| {
                 bug!(
                     "component `{}` was instantiated without `{name}`",
-                    self.path
+                    self.name
                 )
             })?,
             None => imports.resolve(&self.env, name, ty)?,
         };
-        self.add(item);
+        self.add(item, Some(name.clone()));
         Ok(())
     }
 }

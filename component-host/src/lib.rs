@@ -37,6 +37,7 @@ mod config;
 mod engine;
 
 mod component;
+mod init;
 mod instance;
 mod linker;
 mod store;
@@ -47,7 +48,9 @@ pub mod types;
 mod val;
 mod wave;
 
+mod chain;
 mod error;
+mod origin;
 mod trap;
 
 mod instantiate;
@@ -62,10 +65,11 @@ mod limits;
 #[allow(missing_docs, reason = "there for the fuzz targets alone")]
 pub mod fuzzing;
 
+pub use chain::{ComponentPath, CoreFunction, EnteredAs, Frame};
 pub use component::Component;
 pub use config::Config;
 pub use engine::Engine;
-pub use error::{Error, ErrorKind, Frame, LimitError, Result};
+pub use error::{Error, ErrorKind, LimitError, Result};
 pub use func::{Accessor, Caller, Func};
 pub use instance::Instance;
 pub use linker::{Linker, LinkerInstance};

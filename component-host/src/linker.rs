@@ -104,11 +104,20 @@ impl<T: 'static> Linker<T> {
     /// function; `Limit`; `Refused` with `StoreBusy` when guest code of this store is running.
     #[track_caller]
     pub fn instantiate(&self, store: &Store<T>, component: &Component) -> Result<Instance> {
+        self.instantiate_at(store, component, Location::caller())
+    }
+
+    pub(crate) fn instantiate_at(
+        &self,
+        store: &Store<T>,
+        component: &Component,
+        at: &'static Location<'static>,
+    ) -> Result<Instance> {
         let imports = LinkedImports {
             linker: self,
             store,
         };
-        instantiate::instantiate(&store.inner, component, &imports, Location::caller())
+        instantiate::instantiate(&store.inner, component, &imports, at)
     }
 }
 

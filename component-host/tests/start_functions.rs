@@ -27,7 +27,7 @@ fn a_start_that_blocks_with_nothing_ready_traps_and_everything_else_goes_on() {
     assert_cannot_block(&error);
     let text = error.to_string();
     assert!(
-        text.contains("start function `start` of core module `M`"),
+        text.contains("start function `start` (function 2) of core module `M`"),
         "{text}"
     );
     assert!(text.contains("component `waits`"), "{text}");
@@ -195,8 +195,8 @@ fn a_refusal_passed_on_with_a_question_mark_shows_the_whole_chain_and_loses_noth
         "cannot tick",
         "the phase in force forbids it",
         "in host function `f`",
-        "called through import `f` of component `calls-f`",
-        "from start function `start` of core module `M` in component `calls-f`",
+        "called through import `f` (func(x: u32) -> u32) of component `calls-f`",
+        "from start function `start` (function 1) of core module `M`, instance `m`, in component",
         "while instantiating component `calls-f`",
         "start_functions.rs",
     ] {

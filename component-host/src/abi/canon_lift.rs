@@ -15,6 +15,7 @@ use super::waitable_state::{EventCode, EventTuple, SetId};
 use crate::component::definitions::StringEncoding;
 use crate::engine::{self, Context, CoreFunc, CoreMemory, CoreVal, Run};
 use crate::error::{Error, bug, trap_if};
+use crate::origin::CoreOrigin;
 use crate::store::drive::SyncCall;
 use crate::trap::Trap;
 use crate::types::FuncType;
@@ -41,6 +42,15 @@ pub(crate) struct CanonicalOptions {
     pub(crate) post_return: Option<CoreFunc>,
     pub(crate) async_: bool,
     pub(crate) callback: Option<CoreFunc>,
+    pub(crate) origins: OptionOrigins,
+}
+
+/// Where the functions among the options come from, for errors.
+#[derive(Debug, Default)]
+pub(crate) struct OptionOrigins {
+    pub(crate) realloc: CoreOrigin,
+    pub(crate) post_return: CoreOrigin,
+    pub(crate) callback: CoreOrigin,
 }
 
 impl Default for CanonicalOptions {
@@ -53,6 +63,7 @@ impl Default for CanonicalOptions {
             post_return: None,
             async_: false,
             callback: None,
+            origins: OptionOrigins::default(),
         }
     }
 }
@@ -62,6 +73,7 @@ impl Default for CanonicalOptions {
 pub(crate) enum CoreFrame {
     Callee,
     Callback,
+    PostReturn,
     /// The function of an explicit thread.
     Thread,
 }
@@ -256,13 +268,13 @@ pub(crate) fn after_run(
             return Ok(Flow::Returned);
         }
         if !callee.opts.async_ {
-            return_sync(cx, task_id, &callee, result)?;
+            return_sync(cx, thread, task_id, &callee, result)?;
         } else if callee.opts.callback.is_some() {
             match unpack_callback_result(cx, thread, task_id, &callee, result.as_ref())? {
                 Next::Exit => {}
                 Next::Block(flow) => return Ok(flow),
                 Next::Call(event) => {
-                    run = call_callback(cx, &callee, event)?;
+                    run = call_callback(cx, thread, &callee, event)?;
                     frame = CoreFrame::Callback;
                     continue;
                 }
@@ -278,6 +290,7 @@ pub(crate) fn after_run(
 /// The end of a synchronously lifted function: its result, and `post-return`.
 fn return_sync(
     cx: &mut Context<'_>,
+    thread: ThreadId,
     task: TaskId,
     callee: &Rc<Lifted>,
     result: Option<CoreVal>,
@@ -304,6 +317,7 @@ fn return_sync(
     };
     task_return(cx, task, results)?;
     if let Some(post_return) = callee.opts.post_return {
+        cx.data_mut().thread_mut(thread)?.frame = CoreFrame::PostReturn;
         cx.data_mut().instance_mut(callee.inst).may_leave = false;
         match engine::call(cx, post_return, flat_results, 0)? {
             Run::Done(_) => {}
@@ -391,17 +405,19 @@ pub(crate) fn callback_event(
     };
     debug_assert!(state.instance(callee.inst).exclusive_thread.is_none());
     state.instance_mut(callee.inst).exclusive_thread = Some(thread);
-    call_callback(cx, &callee, event)
+    call_callback(cx, thread, &callee, event)
 }
 
 fn call_callback(
     cx: &mut Context<'_>,
+    thread: ThreadId,
     callee: &Lifted,
     (code, p1, p2): EventTuple,
 ) -> Result<Run, Error> {
     let Some(callback) = callee.opts.callback else {
         return Err(bug!("a function without a callback waits for one"));
     };
+    cx.data_mut().thread_mut(thread)?.frame = CoreFrame::Callback;
     let args = [code as u32, p1, p2].map(|value| CoreVal::I32(value as i32));
     engine::call(cx, callback, &args, 1)
 }

@@ -14,12 +14,17 @@ use crate::error::{Error, bug, trap_if};
 use crate::func::HostFunc;
 use crate::trap::Trap;
 use crate::types::FuncType;
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// A component function as a core function: what `canon lower` defines.
 #[derive(Debug)]
 pub(crate) struct Lowered {
     pub(crate) func: FuncInst,
+    /// What the calling component calls it.
+    pub(crate) import: Name,
+    /// Whether it was called.
+    pub(crate) called: Cell<bool>,
     pub(crate) opts: CanonicalOptions,
     /// The instance that calls it.
     pub(crate) inst: InstanceId,
@@ -76,7 +81,9 @@ pub(crate) fn canon_lower(
         Trap::CannotLeaveComponent
     );
     let caller = state.current_thread()?;
-    let subtask = Subtask::new(Rc::clone(lowered), caller, flat_args.to_vec());
+    let mut subtask = Subtask::new(Rc::clone(lowered), caller, flat_args.to_vec());
+    subtask.first_call =
+        !lowered.called.replace(true) && state.called_imports.insert(lowered.import.clone());
     let id = state.subtasks.insert(subtask);
     match &lowered.func {
         FuncInst::Host(host) => call_host(cx, &Rc::clone(host), id)?,

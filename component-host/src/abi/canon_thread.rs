@@ -2,9 +2,10 @@
 
 use super::component_instances::InstanceId;
 use super::finish::Then;
-use super::threads::{Block, Continuation, Entry, ThreadId, ThreadState, Until};
+use super::threads::{Block, Continuation, Entry, Role, ThreadId, ThreadState, Until};
 use crate::engine::{self, Context, CoreTable, CoreVal, HostOutcome};
 use crate::error::{Error, trap_if};
+use crate::origin::CoreOrigin;
 use crate::store::State;
 use crate::trap::Trap;
 
@@ -45,9 +46,9 @@ pub(crate) fn thread_new_indirect(
         return Err(state.limit_refused("max_tasks"));
     }
     let entry = Entry {
-        role: "thread",
+        role: Role::Thread,
         name: state.unnamed.clone(),
-        module: None,
+        core: CoreOrigin::Element(fi),
     };
     let thread = state.new_thread(inst, Some(task), entry);
     state.thread_mut(thread)?.state = ThreadState::Suspended(Continuation::Start { func, arg: c });

@@ -19,8 +19,10 @@ pub(crate) struct InstanceId(pub(crate) u32);
 /// The run-time state of one component instance.
 #[derive(Debug)]
 pub(crate) struct ComponentInstance {
-    /// How errors call it, such as ``component `app` ``.
-    pub(crate) path: Name,
+    /// How errors call it.
+    pub(crate) name: Name,
+    /// The instance it is nested in.
+    pub(crate) parent: Option<InstanceId>,
     /// Its registered threads, while they wait, are tasks of this group: the candidates when a
     /// synchronous call into this instance blocks.
     pub(crate) group: Group,
@@ -47,9 +49,10 @@ pub(crate) enum Handle {
 }
 
 impl ComponentInstance {
-    pub(crate) fn new(path: Name, group: Group) -> ComponentInstance {
+    pub(crate) fn new(name: Name, parent: Option<InstanceId>, group: Group) -> ComponentInstance {
         ComponentInstance {
-            path,
+            name,
+            parent,
             group,
             handles: Table::new(),
             threads: Table::new(),

@@ -7,7 +7,7 @@ use super::options::{LiftLower, Peer, PtrType};
 use super::resource_state::{ResourceHandle, ResourceImpl};
 use super::subtask_state::SubtaskId;
 use super::tasks::TaskId;
-use super::threads::Entry;
+use super::threads::{Entry, Role};
 use crate::arena::Id;
 use crate::component::definitions::StringEncoding;
 use crate::engine::{self, Context, CoreFunc, CoreVal, Run};
@@ -106,7 +106,12 @@ impl LiftLower for LiftLowerContext<'_, '_> {
             PtrType::I32 => CoreVal::I32(arg as u32 as i32),
             PtrType::I64 => CoreVal::I64(arg as i64),
         });
-        match call_without_leaving(self.cx, self.inst, "realloc", realloc, &args, 1)? {
+        let entry = Entry {
+            role: Role::Realloc,
+            name: self.cx.data().unnamed.clone(),
+            core: self.opts.origins.realloc.clone(),
+        };
+        match call_without_leaving(self.cx, self.inst, entry, realloc, &args, 1)? {
             Some(CoreVal::I32(ptr)) => Ok(u64::from(ptr as u32)),
             Some(CoreVal::I64(ptr)) => Ok(ptr as u64),
             other => Err(bug!("realloc returned {other:?}")),
@@ -249,18 +254,14 @@ fn check_resource(resource: &ResourceAny, rt: ResourceType) -> Result<(), Error>
 pub(crate) fn call_without_leaving(
     cx: &mut Context<'_>,
     inst: InstanceId,
-    role: &'static str,
+    entry: Entry,
     func: CoreFunc,
     args: &[CoreVal],
     results: usize,
 ) -> Result<Option<CoreVal>, Error> {
     let state = cx.data_mut();
     state.check_enter(inst)?;
-    let entry = Entry {
-        role,
-        name: state.unnamed.clone(),
-        module: None,
-    };
+    let role = entry.role;
     let thread = state.new_thread(inst, None, entry);
     state.native.push(thread);
     state.instance_mut(inst).may_leave = false;
@@ -271,6 +272,6 @@ pub(crate) fn call_without_leaving(
     state.threads.remove(thread);
     match run {
         Run::Done(result) => Ok(result),
-        Run::Suspended(_) => Err(bug!("{role} was suspended, although it may not leave")),
+        Run::Suspended(_) => Err(bug!("{role:?} was suspended, although it may not leave")),
     }
 }

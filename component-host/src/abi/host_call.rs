@@ -4,8 +4,9 @@ use super::options::Peer;
 use super::resolve::{resolve_subtask, start_subtask};
 use super::subtask_state::{Callee, SubtaskId};
 use super::threads::Flow;
+use crate::chain::Frame;
 use crate::engine::Context;
-use crate::error::{Error, ErrorKind, Frame};
+use crate::error::{Error, ErrorKind};
 use crate::func::{HostFunc, HostFuture, HostKind};
 use crate::store::drive::{self, Base};
 use crate::store::{Blame, StoreInner};
@@ -148,31 +149,23 @@ fn complete(
 /// Whom to name when a host function fails.
 struct HostFrames {
     host: Rc<HostFunc>,
-    component: String,
+    import: Frame,
 }
 
 impl HostFrames {
     fn new(cx: &Context<'_>, host: &Rc<HostFunc>, id: SubtaskId) -> Result<HostFrames, Error> {
         let state = cx.data();
-        let inst = state.subtask(id)?.lowered.inst;
-        let component = state.instance(inst).path.to_string();
+        let import = state.import_frame(state.subtask(id)?);
         Ok(HostFrames {
             host: Rc::clone(host),
-            component,
+            import,
         })
     }
 
     fn add(&self, error: Error) -> Error {
         error
-            .with_frame(Frame::HostFunction {
-                import: self.host.name.to_string(),
-                type_name: self.host.type_name,
-                defined_at: self.host.defined_at,
-            })
-            .with_frame(Frame::Import {
-                component: self.component.clone(),
-                name: self.host.name.to_string(),
-            })
+            .with_frame(self.host.frame())
+            .with_frame(self.import.clone())
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Subtask {
     pub(crate) lowered: Rc<Lowered>,
     /// The thread that made the call.
     pub(crate) caller: ThreadId,
+    /// Whether this is the first call of that import in this store.
+    pub(crate) first_call: bool,
     /// The flat arguments, lifted when the callee starts.
     pub(crate) flat_args: Vec<CoreVal>,
     /// Where the results go, when they go by memory: after the parameters, so it is known once
@@ -66,6 +68,7 @@ impl Subtask {
             state: SubtaskState::Starting,
             lowered,
             caller,
+            first_call: false,
             flat_args,
             out_param: None,
             flat_results: Vec::new(),

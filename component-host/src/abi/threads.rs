@@ -30,6 +30,7 @@ use crate::component::definitions::Name;
 use crate::config::FUEL_PER_SUSPENSION;
 use crate::engine::{self, Context, CoreFunc, CoreVal, Suspended};
 use crate::error::{Error, bug};
+use crate::origin::CoreOrigin;
 use crate::store::State;
 use crate::store::drive::GuestThread;
 use vestibule_executor::JoinHandle;
@@ -49,6 +50,8 @@ pub(crate) struct Thread {
     pub(crate) state: ThreadState,
     /// Which core function it was entered by, for errors.
     pub(crate) entry: Entry,
+    /// Which core function of its lift it last called, for errors.
+    pub(crate) frame: CoreFrame,
     /// Counts its waits, so that an executor task of an earlier wait finds out that it is stale.
     pub(crate) wait: u32,
     /// Under which it stands in the queues of what it waits for.
@@ -58,10 +61,20 @@ pub(crate) struct Thread {
 /// The core function through which a thread entered its instance.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    /// Such as `export` or `start function`.
-    pub(crate) role: &'static str,
+    pub(crate) role: Role,
+    /// What the component calls it.
     pub(crate) name: Name,
-    pub(crate) module: Option<Name>,
+    pub(crate) core: CoreOrigin,
+}
+
+/// As what a thread entered its instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Start,
+    Export,
+    Realloc,
+    Destructor,
+    Thread,
 }
 
 #[derive(Debug)]
@@ -148,6 +161,7 @@ impl State {
             storage: [0, 0],
             state: ThreadState::Running,
             entry,
+            frame: CoreFrame::Callee,
             wait: 0,
             ticket: 0,
         })

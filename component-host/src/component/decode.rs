@@ -13,8 +13,9 @@ use super::decode_types::{
 use super::definitions::{ComponentDef, CoreModuleTypeDef, Definition, Name, Sort};
 use super::module_info::CoreModuleInfo;
 use super::names::ComponentNames;
+use crate::chain::Frame;
 use crate::engine::CoreModule;
-use crate::error::{Error, Frame, Result, bug};
+use crate::error::{Error, Result, bug};
 use std::sync::Arc;
 use wasmparser::types::TypesRef;
 use wasmparser::{
@@ -393,6 +394,7 @@ impl<'a> Decoder<'a> {
             ty,
             start: module.start,
             unsupported: module.unsupported(),
+            func_exports: module.func_exports.into(),
             names: module.names,
         });
         let index = self.types().map_or(0, |types| types.module_count());

@@ -15,8 +15,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use wasmparser::types::{CoreTypeId, EntityType, TypesRef};
 use wasmparser::{
-    CompositeInnerType, FuncToValidate, FuncType, FuncValidatorAllocations, FunctionBody, Payload,
-    ValidPayload, Validator, ValidatorResources, WasmFeatures,
+    CompositeInnerType, ExternalKind, FuncToValidate, FuncType, FuncValidatorAllocations,
+    FunctionBody, Payload, ValidPayload, Validator, ValidatorResources, WasmFeatures,
 };
 
 /// What a component may use: of the component model, what the official test suite decides, 64-bit
@@ -67,6 +67,7 @@ pub(super) fn engine_features() -> WasmFeatures {
 pub(super) struct OpenModule {
     pub(super) offset: usize,
     pub(super) start: Option<u32>,
+    pub(super) func_exports: Vec<(Box<str>, u32)>,
     pub(super) names: CoreNames,
     support: Support,
 }
@@ -83,6 +84,7 @@ impl OpenModule {
         let mut module = OpenModule {
             offset,
             start: None,
+            func_exports: Vec::new(),
             names: CoreNames::default(),
             support: Support::Full(Box::new(Validator::new_with_features(engine_features()))),
         };
@@ -99,6 +101,12 @@ impl OpenModule {
     ) -> Result<()> {
         match payload {
             Payload::StartSection { func, .. } => self.start = Some(*func),
+            Payload::ExportSection(section) => {
+                // Exports that cannot be read are not valid, and were reported.
+                let exports = section.clone().into_iter().filter_map(Result::ok);
+                let funcs = exports.filter(|export| export.kind == ExternalKind::Func);
+                self.func_exports = funcs.map(|func| (func.name.into(), func.index)).collect();
+            }
             Payload::CustomSection(section) if section.name() == "name" => {
                 self.names = CoreNames::new(section.data());
             }

@@ -18,6 +18,8 @@ pub(crate) struct CoreModuleInfo {
     pub(crate) ty: CoreModuleTypeDef,
     /// The function of its start section, by its index in the function index space.
     pub(crate) start: Option<u32>,
+    /// Its exported functions, by name.
+    pub(crate) func_exports: Box<[(Box<str>, u32)]>,
     /// What it uses that the engine cannot run; the reason to refuse compiling it.
     pub(crate) unsupported: Option<Unsupported>,
     pub(crate) names: CoreNames,
@@ -43,6 +45,14 @@ impl CoreModuleInfo {
         self.names
             .func(index)
             .or_else(|| self.imported_func(index).map(|(_, field)| field))
+    }
+
+    /// The index of an exported function.
+    pub(crate) fn exported_func(&self, name: &str) -> Option<u32> {
+        let mut exports = self.func_exports.iter();
+        exports
+            .find(|(export, _)| **export == *name)
+            .map(|(_, index)| *index)
     }
 
     /// The name of the start function.

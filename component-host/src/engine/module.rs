@@ -3,7 +3,6 @@
 use super::rewrite::rewrite;
 use super::run::core_error;
 use super::{Context, CoreFunc, Engine};
-use crate::component::definitions::Name;
 use crate::component::module_info::CoreModuleInfo;
 use crate::error::{Error, bug};
 use std::fmt;
@@ -27,8 +26,6 @@ pub(crate) struct CoreModule {
 pub(crate) struct StartFunction {
     /// The private name under which the rewritten module exports it.
     export: Box<str>,
-    /// Its name: from the name section, else that of the import, else its index.
-    pub(crate) name: Name,
 }
 
 impl CoreModule {
@@ -61,10 +58,6 @@ impl CoreModule {
             .map(|import| (import.module().into(), import.name().into()))
             .collect();
         let start = rewritten.start.map(|start| StartFunction {
-            name: match info.start_name() {
-                Some(name) => name.into(),
-                None => format!("func {}", start.func).into(),
-            },
             export: start.export.into(),
         });
         Ok(CoreModule {
@@ -118,16 +111,13 @@ impl CoreModule {
         &self,
         cx: &Context<'_>,
         instance: CoreInstance,
-    ) -> Result<Option<(CoreFunc, Name)>, Error> {
+    ) -> Result<Option<CoreFunc>, Error> {
         let Some(start) = &self.start else {
             return Ok(None);
         };
         match instance.get_func(cx, &start.export) {
-            Some(func) => Ok(Some((func, start.name.clone()))),
-            None => Err(bug!(
-                "the rewritten module lost its start function `{}`",
-                start.name
-            )),
+            Some(func) => Ok(Some(func)),
+            None => Err(bug!("the rewritten module lost its start function")),
         }
     }
 }

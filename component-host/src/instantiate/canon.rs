@@ -2,7 +2,7 @@
 
 use super::Scope;
 use crate::abi::builtins::BuiltinKind;
-use crate::abi::canon_lift::{CanonicalOptions, Lifted};
+use crate::abi::canon_lift::{CanonicalOptions, Lifted, OptionOrigins};
 use crate::abi::canon_lower::{FuncInst, Lowered};
 use crate::abi::canon_stream::EndType;
 use crate::abi::canon_task::TaskReturn;
@@ -10,13 +10,15 @@ use crate::abi::canon_thread::{SwitchFrom, SwitchTo};
 use crate::abi::flattening::{FlattenContext, MAX_FLAT_PARAMS, flat_or_pointer, flatten_functype};
 use crate::abi::options::{FlattenOptions, PtrType};
 use crate::abi::resource_state::ResourceImpl;
-use crate::abi::threads::Entry;
+use crate::abi::threads::{Entry, Role};
 use crate::component::definitions::{BuiltinDef, Canon, CanonOptions};
 use crate::engine::{Context, CoreMemory, CoreType};
 use crate::error::{Result, bug};
+use crate::origin::CoreOrigin;
 use crate::runtime::{RtType, at};
 use crate::store::define_builtin;
 use crate::types::{FuncType, ResourceType, Type, ValueTypes};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use wasmparser::ValType;
@@ -55,6 +57,7 @@ fn builtin(
 ) -> Result<()> {
     let func = define_builtin(cx, scope.inst, kind, params, results)?;
     scope.core_funcs.push(func);
+    scope.core_func_origins.push(CoreOrigin::Unknown);
     Ok(())
 }
 
@@ -83,9 +86,9 @@ fn lift(
         opts: Rc::new(scope.options(cx, options)?),
         inst: scope.inst,
         entry: Entry {
-            role: "export",
+            role: Role::Export,
             name,
-            module: None,
+            core: scope.func_origin(core_func),
         },
     };
     scope.funcs.push(FuncInst::Lifted(Rc::new(lifted)));
@@ -93,7 +96,12 @@ fn lift(
 }
 
 fn lower(cx: &mut Context<'_>, scope: &mut Scope, func: u32, options: &CanonOptions) -> Result<()> {
-    let func = at(&scope.funcs, func, "function")?;
+    let index = func;
+    let func = at(&scope.funcs, index, "function")?;
+    let import = match scope.func_imports.get(index as usize) {
+        Some(Some(import)) => import.clone(),
+        _ => func.name().clone(),
+    };
     let opts = scope.options(cx, options)?;
     let flatten = FlattenOptions {
         async_: opts.async_,
@@ -103,6 +111,8 @@ fn lower(cx: &mut Context<'_>, scope: &mut Scope, func: u32, options: &CanonOpti
     let core = flatten_functype(flatten, func.ty(), FlattenContext::Lower);
     let lowered = Lowered {
         func,
+        import,
+        called: Cell::new(false),
         opts,
         inst: scope.inst,
     };
@@ -224,9 +234,9 @@ pub(super) fn define_resource(
                 opts: Rc::new(CanonicalOptions::default()),
                 inst: scope.inst,
                 entry: Entry {
-                    role: "destructor",
-                    name: format!("core func {index}").into(),
-                    module: None,
+                    role: Role::Destructor,
+                    name: "destructor".into(),
+                    core: scope.func_origin(index),
                 },
             }))
         }
@@ -327,6 +337,8 @@ impl Scope {
                 .map(|index| at(&self.core_funcs, index, "core function"))
                 .transpose()
         };
+        let origin =
+            |index: Option<u32>| index.map_or(CoreOrigin::Unknown, |i| self.func_origin(i));
         let memory = options
             .memory
             .map(|index| self.memory(cx, index))
@@ -343,6 +355,11 @@ impl Scope {
             post_return: func(options.post_return)?,
             async_: options.async_,
             callback: func(options.callback)?,
+            origins: OptionOrigins {
+                realloc: origin(options.realloc),
+                post_return: origin(options.post_return),
+                callback: origin(options.callback),
+            },
         })
     }
 }

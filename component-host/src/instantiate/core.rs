@@ -3,10 +3,11 @@
 use super::{Scope, Walk};
 use crate::abi::canon_lift::{CanonicalOptions, Lifted, canon_lift};
 use crate::abi::tasks::Caller;
-use crate::abi::threads::Entry;
+use crate::abi::threads::{Entry, Role};
 use crate::component::definitions::{CoreInstanceDef, CoreSort, Name};
 use crate::engine::{Context, CoreFunc, CoreInstance, CoreModule, Extern};
 use crate::error::{Error, Result, bug};
+use crate::origin::{CoreInstanceName, CoreOrigin};
 use crate::runtime::at;
 use crate::store::drive::{self, Base};
 use crate::types::FuncType;
@@ -17,17 +18,28 @@ use std::sync::Arc;
 /// A core instance: of a module, or a bundle of exports.
 #[derive(Debug, Clone)]
 pub(super) enum CoreInst {
-    Module(CoreInstance),
-    Exports(Rc<HashMap<Name, Extern>>),
+    Module(CoreInstance, CoreInstanceName),
+    Exports(Rc<HashMap<Name, (Extern, CoreOrigin)>>),
 }
 
 impl CoreInst {
     fn export(&self, cx: &Context<'_>, name: &str) -> Result<Extern> {
         let export = match self {
-            CoreInst::Module(instance) => instance.get_export(cx, name),
-            CoreInst::Exports(exports) => exports.get(name).copied(),
+            CoreInst::Module(instance, _) => instance.get_export(cx, name),
+            CoreInst::Exports(exports) => exports.get(name).map(|(export, _)| *export),
         };
         export.ok_or_else(|| bug!("a core instance has no export `{name}`"))
+    }
+
+    /// Where the exported function of the given name comes from.
+    fn origin(&self, name: &Name) -> CoreOrigin {
+        match self {
+            CoreInst::Module(_, instance) => CoreOrigin::Export(instance.clone(), name.clone()),
+            CoreInst::Exports(exports) => match exports.get(name) {
+                Some((_, origin)) => origin.clone(),
+                None => CoreOrigin::Unknown,
+            },
+        }
     }
 }
 
@@ -38,7 +50,10 @@ impl Walk<'_> {
                 let scope = self.scope()?;
                 let exports = exports
                     .iter()
-                    .map(|(name, sort, index)| Ok((name.clone(), scope.core_item(*sort, *index)?)))
+                    .map(|(name, sort, index)| {
+                        let item = scope.core_item(*sort, *index)?;
+                        Ok((name.clone(), (item, scope.core_origin(*sort, *index))))
+                    })
                     .collect::<Result<HashMap<_, _>>>()?;
                 scope
                     .core_instances
@@ -52,51 +67,55 @@ impl Walk<'_> {
     fn instantiate_core(&mut self, module: u32, args: &[(Name, u32)]) -> Result<()> {
         let (store, at) = (Rc::clone(self.store), self.at);
         let scope = self.scope()?;
-        let module_index = module;
-        let module = scope.env.core_module(module)?;
+        let name = CoreInstanceName {
+            module: scope.env.core_module(module)?,
+            module_index: module,
+            instance: scope.core_instance_name(),
+        };
+        let module = &name.module;
         let start = store.enter("instantiate a core module", at, |cx| {
-            let imports = scope.core_imports(cx, &module, args)?;
+            let imports = scope.core_imports(cx, module, args)?;
             cx.data_mut().check_enter(scope.inst)?;
             let instance = module.instantiate(cx, &imports)?;
-            scope.core_instances.push(CoreInst::Module(instance));
+            let made = CoreInst::Module(instance, name.clone());
+            scope.core_instances.push(made);
             module.start_func(cx, instance)
         })??;
         match start {
-            Some((func, name)) => {
-                let module_name = module
-                    .info()
-                    .name
-                    .clone()
-                    .unwrap_or_else(|| module_index.to_string().into());
-                self.run_start(func, name, &module_name)
-            }
+            Some(func) => self.run_start(func, name),
             None => Ok(()),
         }
     }
 
     /// Runs a start function as what it is: a synchronous call of type `func()`.
-    fn run_start(&mut self, func: CoreFunc, name: Name, module: &Name) -> Result<()> {
+    fn run_start(&mut self, func: CoreFunc, instance: CoreInstanceName) -> Result<()> {
         let (store, at) = (Rc::clone(self.store), self.at);
         let scope = self.scope()?;
-        let label = format!(
-            "component `{}`, core module `{module}`, start function `{name}`",
-            scope.path
-        );
+        let inst = scope.inst;
+        let (group, path) = store.enter("run a start function", at, |cx| {
+            let state = cx.data_mut();
+            (state.instance(inst).group.clone(), state.path(inst))
+        })?;
+        let module = instance.module_name();
+        let core = CoreOrigin::Start(instance);
+        let described = core.describe();
+        let name: Name = match (described.name, described.index) {
+            (Some(name), _) => name.into(),
+            (None, Some(index)) => format!("function {index}").into(),
+            (None, None) => "(unnamed)".into(),
+        };
+        let label = format!("{path}, core module `{module}`, start function `{name}`");
         let lifted = Rc::new(Lifted {
             core: func,
             ty: Arc::new(FuncType::new(false, Vec::new(), None)),
             opts: Rc::new(CanonicalOptions::default()),
-            inst: scope.inst,
+            inst,
             entry: Entry {
-                role: "start function",
+                role: Role::Start,
                 name,
-                module: Some(format!("core module `{module}`").into()),
+                core,
             },
         });
-        let inst = scope.inst;
-        let group = store.enter("run a start function", at, |cx| {
-            cx.data_mut().instance(inst).group.clone()
-        })?;
         let base = Base::start(label.into(), at);
         store.executor.with_phase(base.phase(&group), || {
             drive::run(&store, &base, "run a start function", |cx| {
@@ -108,6 +127,29 @@ impl Walk<'_> {
 }
 
 impl Scope {
+    /// The name of the core instance that is made next.
+    fn core_instance_name(&self) -> Name {
+        let index = self.core_instances.len() as u32;
+        let mut names = self.def.core_instance_names.iter();
+        match names.find(|(named, _)| *named == index) {
+            Some((_, name)) => name.clone(),
+            None => index.to_string().into(),
+        }
+    }
+
+    fn core_origin(&self, sort: CoreSort, index: u32) -> CoreOrigin {
+        match sort {
+            CoreSort::Func => self.func_origin(index),
+            _ => CoreOrigin::Unknown,
+        }
+    }
+
+    /// Where a core function comes from.
+    pub(super) fn func_origin(&self, index: u32) -> CoreOrigin {
+        let origin = self.core_func_origins.get(index as usize);
+        origin.cloned().unwrap_or_default()
+    }
+
     /// The externs that a module imports, in its order, from the instances it is given.
     fn core_imports(
         &self,
@@ -145,14 +187,17 @@ impl Scope {
         cx: &Context<'_>,
         sort: CoreSort,
         instance: u32,
-        name: &str,
+        name: &Name,
     ) -> Result<()> {
         if sort == CoreSort::Tag {
             return Err(no_tags());
         }
         let instance = at(&self.core_instances, instance, "core instance")?;
         match instance.export(cx, name)? {
-            Extern::Func(func) => self.core_funcs.push(func),
+            Extern::Func(func) => {
+                self.core_funcs.push(func);
+                self.core_func_origins.push(instance.origin(name));
+            }
             Extern::Table(table) => self.core_tables.push(table),
             Extern::Memory(memory) => self.core_memories.push(memory),
             Extern::Global(global) => self.core_globals.push(global),

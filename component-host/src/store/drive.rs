@@ -16,13 +16,17 @@
 //! the same driver, so that nesting costs data and no native stack.
 
 use super::{State, StoreInner};
+use crate::abi::canon_lift::CoreFrame;
 use crate::abi::component_instances::InstanceId;
 use crate::abi::host_call::panic_text;
+use crate::abi::subtask_state::Subtask;
 use crate::abi::tasks::{Caller, TaskId};
-use crate::abi::threads::{Flow, Thread, ThreadId, ThreadState, Until, continue_paused, resume};
-use crate::component::definitions::Name;
+use crate::abi::threads::{
+    Flow, Role, Thread, ThreadId, ThreadState, Until, continue_paused, resume,
+};
+use crate::chain::{EnteredAs, Frame};
 use crate::engine::Context;
-use crate::error::{Error, ErrorKind, Frame};
+use crate::error::{Error, ErrorKind};
 use crate::trap::Trap;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -321,46 +325,62 @@ impl State {
 impl State {
     /// What a thread waits for, how it entered its instance, and through which import.
     fn frames(&self, thread: &Thread) -> Vec<Frame> {
-        let component = self.instance(thread.inst).path.to_string();
         let mut frames = Vec::new();
         if let ThreadState::Waiting { until, .. } = &thread.state {
-            frames.extend(self.waits_for(*until).map(Frame::Note));
+            frames.extend(self.waits_for(*until).map(Frame::Waiting));
         }
+        let task = thread.task.and_then(|task| self.tasks.get(task));
+        let name = || thread.entry.name.to_string();
+        let options = task.map(|task| &task.callee.opts.origins);
+        let (entered_as, core) = match (thread.entry.role, thread.frame, options) {
+            (Role::Export, CoreFrame::Callback, Some(origins)) => {
+                (EnteredAs::Callback(name()), &origins.callback)
+            }
+            (Role::Export, CoreFrame::PostReturn, Some(origins)) => {
+                (EnteredAs::PostReturn(name()), &origins.post_return)
+            }
+            (Role::Export, ..) => (EnteredAs::Export(name()), &thread.entry.core),
+            (Role::Start, ..) => (EnteredAs::Start, &thread.entry.core),
+            (Role::Realloc, ..) => (EnteredAs::Realloc, &thread.entry.core),
+            (Role::Destructor, ..) => (EnteredAs::Destructor, &thread.entry.core),
+            (Role::Thread, ..) => (EnteredAs::Thread, &thread.entry.core),
+        };
         frames.push(Frame::CoreFunction {
-            component,
-            role: thread.entry.role,
-            name: thread.entry.name.to_string(),
-            module: thread.entry.module.as_ref().map(Name::to_string),
+            component: self.path(thread.inst),
+            entered_as,
+            function: core.describe(),
         });
-        let caller = thread
-            .task
-            .and_then(|task| self.tasks.get(task))
-            .map(|task| &task.caller);
-        if let Some(Caller::Subtask(subtask)) = caller
+        if let Some(Caller::Subtask(subtask)) = task.map(|task| &task.caller)
             && let Some(subtask) = self.subtasks.get(*subtask)
         {
-            frames.push(Frame::Import {
-                component: self.instance(subtask.lowered.inst).path.to_string(),
-                name: subtask.lowered.func.name().to_string(),
-            });
+            frames.push(self.import_frame(subtask));
         }
         frames
+    }
+
+    /// The call of an import that a subtask is.
+    pub(crate) fn import_frame(&self, subtask: &Subtask) -> Frame {
+        let lowered = &subtask.lowered;
+        Frame::Import {
+            component: self.path(lowered.inst),
+            name: lowered.import.to_string(),
+            ty: lowered.ty().to_string(),
+            first_call: subtask.first_call,
+        }
     }
 
     fn waits_for(&self, until: Until) -> Option<String> {
         match until {
             Until::Resolved(subtask) => {
                 let subtask = self.subtasks.get(subtask)?;
-                Some(format!(
-                    "while waiting for import `{}`",
-                    subtask.lowered.func.name()
-                ))
+                let lowered = &subtask.lowered;
+                Some(format!("import `{}` ({})", lowered.import, lowered.ty()))
             }
             Until::Event(_) | Until::TurnAndEvent(_) => {
-                Some("while waiting for an event of a waitable set".to_owned())
+                Some("an event of a waitable set".to_owned())
             }
-            Until::Gate => Some("while waiting to enter: the instance is busy".to_owned()),
-            Until::Pending(_) => Some("while waiting for a stream or a future".to_owned()),
+            Until::Gate => Some("its turn to enter: the instance is busy".to_owned()),
+            Until::Pending(_) => Some("a stream or a future".to_owned()),
             Until::Always | Until::Turn => None,
         }
     }

@@ -14,6 +14,7 @@ use crate::abi::threads::{Block, Thread, ThreadId, ThreadState};
 use crate::abi::turns::Turns;
 use crate::abi::waitable_state::WaitableSet;
 use crate::arena::Arena;
+use crate::chain::ComponentPath;
 use crate::component::definitions::Name;
 use crate::config::Config;
 use crate::engine::{self, Context, CoreFunc, Engine, Limiter};
@@ -22,7 +23,7 @@ use crate::func::HostCall;
 use crate::trap::Trap;
 use crate::types::ResourceType;
 use std::any::Any;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::rc::{Rc, Weak};
@@ -67,6 +68,8 @@ pub(crate) struct State {
     /// How often a guest thread was woken.
     #[cfg(test)]
     pub(crate) wakes: u64,
+    /// The imports that were called, by name.
+    pub(crate) called_imports: HashSet<Name>,
 
     /// The specification's native stack: the threads that run, innermost last.
     pub(crate) native: Vec<ThreadId>,
@@ -162,6 +165,7 @@ impl State {
             tickets: 0,
             #[cfg(test)]
             wakes: 0,
+            called_imports: HashSet::new(),
             native: Vec::new(),
             sync_calls: Vec::new(),
             nesting: 0,
@@ -190,14 +194,28 @@ impl State {
         self.failed_call = None;
     }
 
-    pub(crate) fn new_instance(&mut self, path: Name) -> Result<InstanceId, Error> {
+    pub(crate) fn new_instance(
+        &mut self,
+        name: Name,
+        parent: Option<InstanceId>,
+    ) -> Result<InstanceId, Error> {
         if self.instances.len() >= self.config.max_instances {
             return Err(self.limit_refused("max_instances"));
         }
         let id = InstanceId(self.instances.len() as u32);
-        let group = self.group.subgroup(path.to_string());
-        self.instances.push(ComponentInstance::new(path, group));
+        let group = self.group.subgroup(format!("component `{name}`"));
+        self.instances
+            .push(ComponentInstance::new(name, parent, group));
         Ok(id)
+    }
+
+    /// The names of an instance and of those around it.
+    pub(crate) fn path(&self, id: InstanceId) -> ComponentPath {
+        let instance = |id: &InstanceId| self.instance(*id);
+        let outwards = std::iter::successors(Some(id), |id| instance(id).parent);
+        let mut names: Vec<String> = outwards.map(|id| instance(&id).name.to_string()).collect();
+        names.reverse();
+        ComponentPath::new(names)
     }
 
     /// An instance. Ids are made by [`new_instance`](State::new_instance) alone.
@@ -330,7 +348,7 @@ impl State {
         let Some(&culprit) = instances.first() else {
             return;
         };
-        let by: Rc<str> = self.instance(culprit).path.as_ref().into();
+        let by: Rc<str> = self.path(culprit).to_string().into();
         let instances = self.with_waiting_callers(instances);
         let affected = |id: &InstanceId| instances.contains(id);
         self.fail_waiting_calls(&instances, &by);
