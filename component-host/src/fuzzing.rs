@@ -1,5 +1,6 @@
 //! What the fuzz targets reach inside the crate for.
 
+use crate::abi::element_size::elem_size;
 use crate::abi::flattening::flatten_type;
 use crate::abi::mock::{Mock, lift, lift_from_memory, lower, store_at};
 use crate::abi::options::{Peer, PtrType};
@@ -7,8 +8,56 @@ use crate::abi::random::Random;
 use crate::component::definitions::StringEncoding;
 use crate::error::{Error, ErrorKind};
 use crate::trap::Trap;
-use crate::types::Type;
-use crate::val::Val;
+use crate::types::{FuncType, Type};
+use crate::val::{ResourceAny, Val};
+
+/// What a fuzz target passes to the functions a component exports: values that the seed decides,
+/// and the resources that earlier calls returned.
+#[derive(Debug)]
+pub struct Arguments {
+    random: Random<'static>,
+    resources: Vec<ResourceAny>,
+}
+
+impl Arguments {
+    /// The same bytes give the same arguments.
+    pub fn of(bytes: &[u8]) -> Arguments {
+        // FNV-1a; any hash would do.
+        let seed = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        Arguments {
+            random: Random::seeded(seed | 1),
+            resources: Vec::new(),
+        }
+    }
+
+    /// Arguments for one call; none when the function wants a handle that nobody has given us.
+    pub fn next(&mut self, ty: &FuncType) -> Option<Vec<Val>> {
+        ty.params().map(|(_, t)| self.value(t)).collect()
+    }
+
+    fn value(&mut self, t: &Type) -> Option<Val> {
+        if let Type::Own(rt) | Type::Borrow(rt) = t {
+            let of_type = self.resources.iter().filter(|r| r.ty() == *rt);
+            let of_type: Vec<_> = of_type.cloned().collect();
+            // Also one that was given away before: that must be an error, and no harm.
+            let index = self.random.below(of_type.len().max(1) as u64);
+            return of_type.get(index).cloned().map(Val::Resource);
+        }
+        let contents = t.contents();
+        let plain = !contents.resource && !contents.async_value;
+        let small = elem_size(t, PtrType::I64) < 1 << 16;
+        (plain && small).then(|| self.random.val(t))
+    }
+
+    /// Keeps what a call returned, for later calls.
+    pub fn keep(&mut self, result: Option<Val>) {
+        if let Some(Val::Resource(resource)) = result {
+            self.resources.push(resource);
+        }
+    }
+}
 
 /// An arbitrary type, and arbitrary bytes as a guest's memory and core values: they are lifted or
 /// trap, and what was lifted comes back as it was when it is lowered and lifted again.
@@ -54,7 +103,7 @@ fn check(cx: &Mock, t: &Type, lifted: Result<Val, Error>) {
     back.next = 1 << 16;
     back.budget = cx.budget * 2;
     const AT: u64 = 1 << 10;
-    if crate::abi::element_size::elem_size(t, cx.ptr_type) > (1 << 16) - AT {
+    if elem_size(t, cx.ptr_type) > (1 << 16) - AT {
         return;
     }
     match store_at(&mut back, &v, t, AT).and_then(|()| lift_from_memory(&mut back, t, AT)) {

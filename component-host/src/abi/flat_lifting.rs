@@ -58,7 +58,7 @@ impl<'a> CoreValueIter<'a> {
     }
 
     /// Whether all were taken.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn done(&self) -> bool {
         self.values.as_slice().is_empty()
     }

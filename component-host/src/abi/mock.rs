@@ -62,6 +62,7 @@ impl Mock {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn with_peer(peer: Peer) -> Mock {
         Mock {
             peer,
@@ -69,6 +70,7 @@ impl Mock {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn write(&mut self, at: usize, bytes: &[u8]) {
         self.memory[at..at + bytes.len()].copy_from_slice(bytes);
     }

@@ -4,11 +4,15 @@ use vestibule_component_host::Val;
 use wast::WastArg;
 use wast::WastRet;
 use wast::component::WastVal;
+use wast::core::{NanPattern, WastArgCore, WastRetCore};
 
 /// The arguments of a call.
 pub(crate) fn arguments(args: &[WastArg<'_>]) -> Result<Vec<Val>, String> {
     let args = args.iter().map(|arg| match arg {
         WastArg::Component(value) => Ok(value_of(value)),
+        // The parser of scripts takes every float for one of a core module's.
+        WastArg::Core(WastArgCore::F32(v)) => Ok(Val::Float32(f32::from_bits(v.bits))),
+        WastArg::Core(WastArgCore::F64(v)) => Ok(Val::Float64(f64::from_bits(v.bits))),
         _ => Err("not supported: an argument of a core type".to_owned()),
     });
     args.collect()
@@ -20,6 +24,12 @@ pub(crate) fn compare(expected: &[WastRet<'_>], result: Option<&Val>) -> Result<
     let expected = match expected {
         [] => None,
         [WastRet::Component(value)] => Some(value_of(value)),
+        [WastRet::Core(WastRetCore::F32(NanPattern::Value(v)))] => {
+            Some(Val::Float32(f32::from_bits(v.bits)))
+        }
+        [WastRet::Core(WastRetCore::F64(NanPattern::Value(v)))] => {
+            Some(Val::Float64(f64::from_bits(v.bits)))
+        }
         [_] => return Err("not supported: a result of a core type".to_owned()),
         _ => return Err("not supported: several results".to_owned()),
     };
