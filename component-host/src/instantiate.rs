@@ -7,6 +7,7 @@
 
 mod canon;
 mod core;
+mod cost;
 mod imports;
 
 pub(crate) use imports::Imports;
@@ -16,13 +17,14 @@ use crate::abi::canon_lower::FuncInst;
 use crate::abi::component_instances::InstanceId;
 use crate::chain::Frame;
 use crate::component::Component;
+use crate::component::decode::name_of;
 use crate::component::definitions::{
     Alias, ComponentDef, Definition, ExternTypeDef, InstanceDef, Name, Sort, TypeDef,
 };
 use crate::engine::{Context, CoreFunc, CoreGlobal, CoreMemory, CoreTable};
 use crate::error::{Error, Result, bug};
 use crate::instance::Instance;
-use crate::limits::MAX_DEFINITIONS;
+use crate::limits::MAX_INSTANTIATION_BYTES;
 use crate::linker::full_name;
 use crate::origin::CoreOrigin;
 use crate::runtime::{Env, Item, RtComponent, RtInstance, ScopeRef, at};
@@ -60,7 +62,7 @@ pub(crate) fn instantiate(
             scopes: Vec::new(),
             made: Vec::new(),
             envs: Vec::new(),
-            steps: 0,
+            bytes_left: MAX_INSTANTIATION_BYTES,
         };
         match walk.run(component, &root) {
             Ok(exports) => Ok(Instance {
@@ -87,7 +89,8 @@ struct Walk<'a> {
     made: Vec<InstanceId>,
     /// All scopes made so far.
     envs: Vec<Weak<Env>>,
-    steps: u64,
+    /// What the rest of the instantiation may cost.
+    bytes_left: u64,
 }
 
 /// One component that is being instantiated: its index spaces, as far as they are filled.
@@ -95,6 +98,8 @@ struct Scope {
     def: Arc<ComponentDef>,
     inst: InstanceId,
     name: Name,
+    /// Of its name and those around it, in bytes.
+    path_length: usize,
     next: usize,
     /// The arguments it was instantiated with; the root takes its imports from the embedder.
     args: Option<BTreeMap<Name, Item>>,
@@ -129,15 +134,7 @@ impl Walk<'_> {
             let def = Arc::clone(&scope.def);
             if let Some(definition) = def.definitions.get(scope.next) {
                 scope.next += 1;
-                self.steps += 1;
-                if self.steps > MAX_DEFINITIONS {
-                    return Err(Error::limit(
-                        "definitions",
-                        MAX_DEFINITIONS,
-                        "evaluated in one instantiation",
-                        "the component instantiates others too often",
-                    ));
-                }
+                self.charge_definition(definition)?;
                 self.define(definition)?;
                 continue;
             }
@@ -210,6 +207,7 @@ impl Walk<'_> {
         name: Name,
         args: Option<BTreeMap<Name, Item>>,
     ) -> Result<()> {
+        let path_length = self.path_length(&name)?;
         let parent = self.scopes.last().map(|scope| scope.inst);
         let inst = self.store.enter(
             "instantiate a component",
@@ -217,7 +215,7 @@ impl Walk<'_> {
             |cx: &mut Context<'_>| cx.data_mut().new_instance(name.clone(), parent),
         )??;
         self.made.push(inst);
-        let scope = Scope::new(component, inst, name, args)?;
+        let scope = Scope::new(component, inst, name, path_length, args)?;
         self.envs.push(Rc::downgrade(&scope.env));
         self.scopes.push(scope);
         Ok(())
@@ -227,13 +225,7 @@ impl Walk<'_> {
         let scope = self.scope()?;
         let inner = scope.env.component(component)?;
         let index = scope.instances.len() as u32;
-        let name = scope
-            .def
-            .instance_names
-            .iter()
-            .find(|(named, _)| *named == index);
-        let name = name
-            .map(|(_, name)| name.clone())
+        let name = name_of(&scope.def.instance_names, index)
             .or_else(|| inner.def.name.clone())
             .unwrap_or_else(|| index.to_string().into());
         let args = args
@@ -285,6 +277,7 @@ impl Scope {
         component: RtComponent,
         inst: InstanceId,
         name: Name,
+        path_length: usize,
         args: Option<BTreeMap<Name, Item>>,
     ) -> Result<Scope> {
         let outer = component.env.map(ScopeRef::scope).transpose()?;
@@ -306,6 +299,7 @@ impl Scope {
             def: component.def,
             inst,
             name,
+            path_length,
             next: 0,
             args,
             env: Env::new(outer),

@@ -11,6 +11,11 @@ pub(crate) const MAX_NESTING: usize = 48;
 /// `backpressure.inc` traps at this count (CanonicalABI.md, `canon backpressure.{inc,dec}`).
 pub(crate) const MAX_BACKPRESSURE: u32 = 1 << 16;
 
-/// How many definitions one instantiation may evaluate: a component of 4 KB can ask for 10^90
-/// instances. CPython's component has some ten thousand definitions.
-pub(crate) const MAX_DEFINITIONS: u64 = 10_000_000;
+/// What one instantiation may keep for the definitions it evaluates, in bytes as
+/// `instantiate/cost.rs` counts them: a component of 4 KB can ask for 10^90 instances. CPython's
+/// component has some ten thousand definitions and thirty thousand core functions, which is 5 MB.
+pub(crate) const MAX_INSTANTIATION_BYTES: u64 = 256 << 20;
+
+/// How long the names of an instance and of those around it may be together. They are put
+/// together for every frame of an error's chain. The validator allows 100,000 bytes for one name.
+pub(crate) const MAX_PATH_BYTES: usize = 128 << 10;

@@ -392,6 +392,7 @@ impl<'a> Decoder<'a> {
             component: None,
             range: module.offset..position(end),
             ty,
+            instance_cost: module.instance_cost,
             start: module.start,
             unsupported: module.unsupported(),
             func_exports: module.func_exports.into(),
@@ -503,7 +504,8 @@ fn module_frame(info: &CoreModuleInfo) -> Frame {
     ))
 }
 
-fn name_of(names: &[(u32, Name)], index: u32) -> Option<Name> {
+/// A debug name, by the index of what it names; none when the names are out of order.
+pub(crate) fn name_of(names: &[(u32, Name)], index: u32) -> Option<Name> {
     let at = names
         .binary_search_by_key(&index, |(named, _)| *named)
         .ok()?;

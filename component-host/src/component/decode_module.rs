@@ -67,9 +67,30 @@ pub(super) fn engine_features() -> WasmFeatures {
 pub(super) struct OpenModule {
     pub(super) offset: usize,
     pub(super) start: Option<u32>,
+    pub(super) instance_cost: u64,
     pub(super) func_exports: Vec<(Box<str>, u32)>,
     pub(super) names: CoreNames,
     support: Support,
+}
+
+/// What a section makes the engine allocate, or copy, for each instance: an estimate in bytes.
+fn instance_cost(section: &Payload<'_>) -> u64 {
+    /// An entity of the engine's store, and the reference to it in the instance.
+    const ENTITY: u64 = 64;
+    let bytes = |range: std::ops::Range<u64>| range.end.saturating_sub(range.start);
+    let entities = match section {
+        Payload::ImportSection(section) => section.count(),
+        Payload::FunctionSection(section) => section.count(),
+        Payload::TableSection(section) => section.count(),
+        Payload::MemorySection(section) => section.count(),
+        Payload::GlobalSection(section) => section.count(),
+        Payload::ExportSection(section) => section.count(),
+        // An element is a byte or more, and becomes a reference of eight, twice.
+        Payload::ElementSection(section) => return 16 * bytes(section.range()),
+        Payload::DataSection(section) => return bytes(section.range()),
+        _ => 0,
+    };
+    ENTITY * u64::from(entities)
 }
 
 /// Whether the engine can run a module, as far as it has been read.
@@ -84,6 +105,7 @@ impl OpenModule {
         let mut module = OpenModule {
             offset,
             start: None,
+            instance_cost: 0,
             func_exports: Vec::new(),
             names: CoreNames::default(),
             support: Support::Full(Box::new(Validator::new_with_features(engine_features()))),
@@ -99,6 +121,7 @@ impl OpenModule {
         valid: ValidPayload<'_>,
         allocations: &mut FuncValidatorAllocations,
     ) -> Result<()> {
+        self.instance_cost += instance_cost(payload);
         match payload {
             Payload::StartSection { func, .. } => self.start = Some(*func),
             Payload::ExportSection(section) => {

@@ -16,6 +16,8 @@ pub(crate) struct CoreModuleInfo {
     pub(crate) range: Range<usize>,
     /// Its imports and exports, in the order of the binary.
     pub(crate) ty: CoreModuleTypeDef,
+    /// What an instance of it takes beside its memories and tables, in bytes: an estimate.
+    pub(crate) instance_cost: u64,
     /// The function of its start section, by its index in the function index space.
     pub(crate) start: Option<u32>,
     /// Its exported functions, by name.

@@ -11,6 +11,7 @@ use crate::abi::flattening::{FlattenContext, MAX_FLAT_PARAMS, flat_or_pointer, f
 use crate::abi::options::{FlattenOptions, PtrType};
 use crate::abi::resource_state::ResourceImpl;
 use crate::abi::threads::{Entry, Role};
+use crate::component::decode::name_of;
 use crate::component::definitions::{BuiltinDef, Canon, CanonOptions};
 use crate::engine::{Context, CoreMemory, CoreType};
 use crate::error::{Result, bug};
@@ -72,13 +73,8 @@ fn lift(
     let name = scope
         .export_names
         .get(&index)
-        .or_else(|| {
-            let mut names = scope.def.func_names.iter();
-            names
-                .find(|(named, _)| *named == index)
-                .map(|(_, name)| name)
-        })
         .cloned()
+        .or_else(|| name_of(&scope.def.func_names, index))
         .unwrap_or_else(|| format!("func {index}").into());
     let lifted = Lifted {
         core: at(&scope.core_funcs, core_func, "core function")?,

@@ -4,6 +4,7 @@ use super::{Scope, Walk};
 use crate::abi::canon_lift::{CanonicalOptions, Lifted, canon_lift};
 use crate::abi::tasks::Caller;
 use crate::abi::threads::{Entry, Role};
+use crate::component::decode::name_of;
 use crate::component::definitions::{CoreInstanceDef, CoreSort, Name};
 use crate::engine::{Context, CoreFunc, CoreInstance, CoreModule, Extern};
 use crate::error::{Error, Result, bug};
@@ -72,6 +73,9 @@ impl Walk<'_> {
             module_index: module,
             instance: scope.core_instance_name(),
         };
+        let cost = name.module.info().instance_cost;
+        self.charge(cost)?;
+        let scope = self.scope()?;
         let module = &name.module;
         let start = store.enter("instantiate a core module", at, |cx| {
             let imports = scope.core_imports(cx, module, args)?;
@@ -130,11 +134,7 @@ impl Scope {
     /// The name of the core instance that is made next.
     fn core_instance_name(&self) -> Name {
         let index = self.core_instances.len() as u32;
-        let mut names = self.def.core_instance_names.iter();
-        match names.find(|(named, _)| *named == index) {
-            Some((_, name)) => name.clone(),
-            None => index.to_string().into(),
-        }
+        name_of(&self.def.core_instance_names, index).unwrap_or_else(|| index.to_string().into())
     }
 
     fn core_origin(&self, sort: CoreSort, index: u32) -> CoreOrigin {
