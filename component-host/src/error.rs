@@ -57,6 +57,8 @@ pub enum ErrorKind {
         /// The tasks that are waiting in the executor.
         pending: usize,
     },
+    /// The other end of a stream or a future was dropped, or the store was.
+    Closed,
     /// A broken invariant of this crate. Please report it.
     Bug(String),
 }
@@ -244,6 +246,9 @@ impl fmt::Display for ErrorKind {
                 f,
                 "wasm trap: deadlock detected: event loop cannot make further progress \
                  ({pending} tasks wait, and nothing is left to wake them)"
+            ),
+            ErrorKind::Closed => f.write_str(
+                "closed: the other end of the stream or future was dropped, or its store was",
             ),
             ErrorKind::Bug(message) => write!(f, "internal error, please report it: {message}"),
         }

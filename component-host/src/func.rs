@@ -3,6 +3,7 @@
 use crate::abi::canon_lift::canon_lift;
 use crate::abi::canon_lower::FuncInst;
 use crate::abi::canon_subtask::cancel_task;
+use crate::abi::host_buffer::Unwanted;
 use crate::abi::host_call::catch;
 use crate::abi::tasks::{Caller as TaskCaller, TaskId};
 use crate::abi::threads::Flow;
@@ -11,7 +12,7 @@ use crate::component::definitions::Name;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::data::{DataCell, TakenData};
 use crate::store::drive::{self, Base};
-use crate::store::{Aftermath, Store, StoreInner};
+use crate::store::{Aftermath, Discarded, Store, StoreInner};
 use crate::types::FuncType;
 use crate::val::Val;
 use std::cell::Cell;
@@ -89,13 +90,16 @@ impl Func {
                         what: format!("the host called `{}`", callee.entry.name),
                         entered_at: at,
                     };
-                    drive::run(&store, &base, "call a function", |cx| {
+                    let begun = drive::run(&store, &base, "call a function", |cx| {
                         let caller = TaskCaller::Host(Rc::clone(&call));
                         let (task, flow) = canon_lift(cx, callee, caller)?;
                         call.task.set(Some(task));
                         Ok(flow)
-                    })
-                    .map_err(|error| error.with_frame(phase()))?;
+                    });
+                    if let Err(error) = begun {
+                        call.discard(&store);
+                        return Err(error.with_frame(phase()));
+                    }
                     let given_up = CancelOnDrop {
                         store: Rc::downgrade(&store),
                         call: Rc::clone(&call),
@@ -152,6 +156,8 @@ pub(crate) struct HostCall {
     args: Cell<Option<Vec<Val>>>,
     result: Cell<Option<Result<Vec<Val>>>>,
     resolved: Cell<bool>,
+    /// Set when nobody wants the result.
+    given_up: Cell<bool>,
     /// The task that ends when the call is resolved. Whoever awaits the call joins it, so that
     /// the executor knows all there is to know of who waits for whom, and can prove a deadlock.
     waiter: Cell<Option<JoinHandle<()>>>,
@@ -164,6 +170,7 @@ impl HostCall {
             args: Cell::new(Some(args)),
             result: Cell::new(None),
             resolved: Cell::new(false),
+            given_up: Cell::new(false),
             waiter: Cell::new(None),
         })
     }
@@ -178,11 +185,29 @@ impl HostCall {
 
     /// Sets the result, unless there is one already.
     pub(crate) fn resolve(self: &Rc<Self>, aftermath: &mut Aftermath, result: Result<Vec<Val>>) {
-        if !self.resolved.replace(true) {
+        // Those of a call that never started.
+        if let Some(args) = self.args.take() {
+            aftermath.unwanted.push(Unwanted::Given(args));
+        }
+        if self.resolved.replace(true) || self.given_up.get() {
+            match result {
+                Ok(values) => aftermath.unwanted.push(Unwanted::Held(values)),
+                Err(error) => aftermath.drop_later(error),
+            }
+        } else {
             self.result.set(Some(result));
             aftermath.notify(self);
-        } else {
-            aftermath.drop_later(result);
+        }
+    }
+
+    /// Nobody waits for the call any more.
+    fn discard(&self, store: &Rc<StoreInner>) {
+        self.given_up.set(true);
+        if let Some(args) = self.args.take() {
+            store.discard(Discarded::Values(Unwanted::Given(args)));
+        }
+        if let Some(Ok(values)) = self.result.take() {
+            store.discard(Discarded::Values(Unwanted::Held(values)));
         }
     }
 
@@ -252,12 +277,14 @@ struct CancelOnDrop {
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        if self.call.resolved.get() {
-            return;
-        }
         let (Some(store), Some(task)) = (self.store.upgrade(), self.call.task.get()) else {
             return;
         };
+        if self.call.resolved.get() {
+            self.call.discard(&store);
+            return;
+        }
+        self.call.given_up.set(true);
         // Whoever drops the future may be anywhere, also inside a run of this store: the request
         // waits for the executor's next turn.
         let request = drive::run_when_free(Rc::downgrade(&store), move |cx| {
@@ -332,12 +359,22 @@ impl fmt::Debug for HostFunc {
 pub struct Caller<'a, T> {
     data: TakenData<'a, T>,
     executor: &'a Handle,
+    pub(crate) store: Weak<StoreInner>,
 }
 
 impl<'a, T> Caller<'a, T> {
-    pub(crate) fn new(cell: &'a DataCell<T>, executor: &'a Handle) -> Result<Caller<'a, T>> {
+    pub(crate) fn new(
+        cell: &'a DataCell<T>,
+        executor: &'a Handle,
+        store: &Weak<StoreInner>,
+    ) -> Result<Caller<'a, T>> {
+        let store = Weak::clone(store);
         match cell.take() {
-            Some(data) => Ok(Caller { data, executor }),
+            Some(data) => Ok(Caller {
+                data,
+                executor,
+                store,
+            }),
             None => Err(data_in_hand(executor)),
         }
     }
@@ -384,13 +421,19 @@ impl<T> fmt::Debug for Caller<'_, T> {
 pub struct Accessor<T> {
     data: Rc<DataCell<T>>,
     executor: Handle,
+    pub(crate) store: Weak<StoreInner>,
 }
 
 impl<T> Accessor<T> {
-    pub(crate) fn new(data: &Rc<DataCell<T>>, executor: &Handle) -> Accessor<T> {
+    pub(crate) fn new(
+        data: &Rc<DataCell<T>>,
+        executor: &Handle,
+        store: &Weak<StoreInner>,
+    ) -> Accessor<T> {
         Accessor {
             data: Rc::clone(data),
             executor: executor.clone(),
+            store: Weak::clone(store),
         }
     }
 

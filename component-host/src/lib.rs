@@ -43,6 +43,7 @@ mod linker;
 mod store;
 
 mod func;
+mod streams;
 mod typed;
 pub mod types;
 mod val;
@@ -74,6 +75,9 @@ pub use func::{Accessor, Caller, Func};
 pub use instance::Instance;
 pub use linker::{Linker, LinkerInstance};
 pub use store::Store;
+pub use streams::{
+    AsStore, Element, FutureReader, FutureWriter, StreamReader, StreamWriter, future, stream,
+};
 pub use trap::Trap;
 pub use typed::{ComponentParams, ComponentResult, ComponentValue};
 pub use types::{FuncType, ResourceType, Type};

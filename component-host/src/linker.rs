@@ -421,11 +421,12 @@ impl<T: 'static> LinkedImports<'_, T> {
         })?;
         let data = Rc::clone(&self.store.data);
         let executor = self.store.inner.executor.clone();
+        let store = Rc::downgrade(&self.store.inner);
         let kind = match &func.kind {
             FuncKind::Plain(function) => {
                 let function = Rc::clone(function);
                 HostKind::Plain(Box::new(move |args| {
-                    function(Caller::new(&data, &executor)?, args)
+                    function(Caller::new(&data, &executor, &store)?, args)
                 }))
             }
             FuncKind::Async(_) if !ty.is_async() => {
@@ -439,7 +440,7 @@ impl<T: 'static> LinkedImports<'_, T> {
             FuncKind::Async(function) => {
                 let function = Rc::clone(function);
                 HostKind::Async(Box::new(move |args| {
-                    function(Accessor::new(&data, &executor), args)
+                    function(Accessor::new(&data, &executor, &store), args)
                 }))
             }
         };

@@ -377,6 +377,11 @@ macro_rules! opaque_id {
                 $name(None, id)
             }
 
+            /// An end that is gone already.
+            pub(crate) fn of_no_store() -> $name {
+                $name(None, 0)
+            }
+
             pub(crate) fn in_store(store: StoreId, id: u64) -> $name {
                 $name(Some(store), id)
             }

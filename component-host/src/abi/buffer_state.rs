@@ -5,6 +5,7 @@ use super::canon_lift::CanonicalOptions;
 use super::component_instances::InstanceId;
 use super::context::{LiftLowerContext, Scope};
 use super::element_size::elem_size;
+use super::host_buffer::{HostBuffer, Items, Next, unit};
 use super::loading::{
     in_bounds, is_aligned, load_list_from_valid_range, valid_range, valid_range_mut,
 };
@@ -19,19 +20,19 @@ use crate::val::Val;
 use std::rc::Rc;
 
 /// `Buffer.MAX_LENGTH`
-const MAX_LENGTH: u64 = (1 << 28) - 1;
+pub(crate) const MAX_LENGTH: u64 = (1 << 28) - 1;
 
 /// A part of a guest's memory that a stream or a future is read into, or written from.
-#[derive(Debug, Clone)]
-pub(crate) struct Buffer {
+#[derive(Debug)]
+pub(crate) struct GuestBuffer {
     opts: Rc<CanonicalOptions>,
     inst: InstanceId,
     ptr: u64,
-    pub(crate) progress: u32,
+    progress: u32,
     length: u32,
 }
 
-impl Buffer {
+impl GuestBuffer {
     /// Checks the range that a guest gave.
     pub(crate) fn new(
         cx: &Context<'_>,
@@ -40,7 +41,7 @@ impl Buffer {
         inst: InstanceId,
         ptr: u64,
         length: u64,
-    ) -> Result<Buffer, Error> {
+    ) -> Result<GuestBuffer, Error> {
         trap_if!(length > MAX_LENGTH, Trap::ListTooLong);
         if let Some(t) = t
             && length > 0
@@ -59,7 +60,7 @@ impl Buffer {
                 Trap::PointerOutOfBounds
             );
         }
-        Ok(Buffer {
+        Ok(GuestBuffer {
             opts: Rc::clone(opts),
             inst,
             ptr,
@@ -68,15 +69,50 @@ impl Buffer {
         })
     }
 
-    pub(crate) fn remain(&self) -> u32 {
-        self.length - self.progress
-    }
-
     fn advance(&mut self, t: Option<&Type>, n: u32) {
         if let Some(t) = t {
             self.ptr += u64::from(n) * elem_size(t, self.opts.ptr_type);
         }
         self.progress += n;
+    }
+}
+
+/// What a stream or a future is read into, or written from.
+#[derive(Debug)]
+pub(crate) enum Buffer {
+    Guest(GuestBuffer),
+    Host(HostBuffer),
+}
+
+impl Buffer {
+    pub(crate) fn remain(&self) -> u32 {
+        match self {
+            Buffer::Guest(buffer) => buffer.length - buffer.progress,
+            Buffer::Host(buffer) => buffer.remain(),
+        }
+    }
+
+    /// How many elements were copied.
+    pub(crate) fn progress(&self) -> u32 {
+        match self {
+            Buffer::Guest(buffer) => buffer.progress,
+            Buffer::Host(buffer) => buffer.progress(),
+        }
+    }
+
+    /// The instance whose memory it is.
+    pub(crate) fn inst(&self) -> Option<InstanceId> {
+        match self {
+            Buffer::Guest(buffer) => Some(buffer.inst),
+            Buffer::Host(_) => None,
+        }
+    }
+
+    fn advance(&mut self, t: Option<&Type>, n: u32) {
+        match self {
+            Buffer::Guest(buffer) => buffer.advance(t, n),
+            Buffer::Host(buffer) => buffer.advance(n),
+        }
     }
 }
 
@@ -88,37 +124,130 @@ pub(crate) fn transfer(
     dst: &mut Buffer,
     n: u32,
 ) -> Result<(), Error> {
-    if let Some(t) = t {
-        if none_or_number_type(Some(t)) {
-            transfer_bytes(cx, u64::from(n) * elem_size(t, src.opts.ptr_type), src, dst)?;
-        } else {
-            let mut lift = LiftLowerContext::new(cx, &src.opts, src.inst, Scope::None, Peer::Guest);
-            let Val::List(values) =
-                load_list_from_valid_range(&mut lift, src.ptr, u64::from(n), t)?
-            else {
-                return Err(bug!("the elements of a stream are not a list"));
-            };
-            let mut lower =
-                LiftLowerContext::new(cx, &dst.opts, dst.inst, Scope::None, Peer::Guest);
-            store_list_into_valid_range(&mut lower, &values, dst.ptr, t)?;
-        }
+    match (&mut *src, &mut *dst) {
+        (Buffer::Guest(src), Buffer::Guest(dst)) => between_guests(cx, t, src, dst, n)?,
+        (Buffer::Guest(src), Buffer::Host(dst)) => to_host(cx, t, src, dst, n)?,
+        (Buffer::Host(src), Buffer::Guest(dst)) => from_host(cx, t, src, dst, n)?,
+        (Buffer::Host(src), Buffer::Host(dst)) => dst.take_from(src, n)?,
     }
     src.advance(t, n);
     dst.advance(t, n);
     Ok(())
 }
 
+fn between_guests(
+    cx: &mut Context<'_>,
+    t: Option<&Type>,
+    src: &GuestBuffer,
+    dst: &GuestBuffer,
+    n: u32,
+) -> Result<(), Error> {
+    let Some(t) = t else { return Ok(()) };
+    if none_or_number_type(Some(t)) {
+        let byte_length = u64::from(n) * elem_size(t, src.opts.ptr_type);
+        return transfer_bytes(cx, byte_length, src, dst);
+    }
+    let values = src.lift(cx, t, n, Peer::Guest)?;
+    dst.lower(cx, t, &values, Peer::Guest)
+}
+
 /// Numbers are the same bytes on both sides.
 fn transfer_bytes(
     cx: &mut Context<'_>,
     byte_length: u64,
-    src: &Buffer,
-    dst: &Buffer,
+    src: &GuestBuffer,
+    dst: &GuestBuffer,
 ) -> Result<(), Error> {
-    let mut lift = LiftLowerContext::new(cx, &src.opts, src.inst, Scope::None, Peer::Guest);
-    lift.charge(byte_length)?;
-    let bytes = valid_range(lift.memory()?, src.ptr, byte_length)?.to_vec();
-    let mut lower = LiftLowerContext::new(cx, &dst.opts, dst.inst, Scope::None, Peer::Guest);
-    valid_range_mut(lower.memory_mut()?, dst.ptr, byte_length)?.copy_from_slice(&bytes);
+    let bytes = src.bytes(cx, byte_length, |bytes| bytes.to_vec())?;
+    dst.bytes_mut(cx, byte_length)?.copy_from_slice(&bytes);
     Ok(())
+}
+
+fn to_host(
+    cx: &mut Context<'_>,
+    t: Option<&Type>,
+    src: &GuestBuffer,
+    dst: &mut HostBuffer,
+    n: u32,
+) -> Result<(), Error> {
+    match (&mut dst.items, t) {
+        (Items::Bytes(items), Some(Type::U8)) => {
+            src.bytes(cx, n.into(), |bytes| items.extend_from_slice(bytes))
+        }
+        (Items::Bytes(_), _) => Err(bug!("bytes are read from a stream of {t:?}")),
+        (Items::Vals(items), Some(t)) => {
+            items.append(&mut src.lift(cx, t, n, Peer::Host)?);
+            Ok(())
+        }
+        (Items::Vals(items), None) => {
+            items.extend((0..n).map(|_| unit()));
+            Ok(())
+        }
+    }
+}
+
+fn from_host(
+    cx: &mut Context<'_>,
+    t: Option<&Type>,
+    src: &HostBuffer,
+    dst: &GuestBuffer,
+    n: u32,
+) -> Result<(), Error> {
+    match (src.next(n), t) {
+        (Next::Bytes(bytes), Some(Type::U8)) => {
+            let bytes = bytes.to_vec();
+            dst.bytes_mut(cx, n.into())?.copy_from_slice(&bytes);
+            Ok(())
+        }
+        (Next::Bytes(_), _) => Err(bug!("bytes are written to a stream of {t:?}")),
+        (Next::Vals(values), Some(t)) => dst.lower(cx, t, values, Peer::Host),
+        (Next::Vals(_), None) => Ok(()),
+    }
+}
+
+impl GuestBuffer {
+    fn lift(&self, cx: &mut Context<'_>, t: &Type, n: u32, peer: Peer) -> Result<Vec<Val>, Error> {
+        let mut lift = LiftLowerContext::new(cx, &self.opts, self.inst, Scope::None, peer);
+        match load_list_from_valid_range(&mut lift, self.ptr, n.into(), t)? {
+            Val::List(values) => Ok(values),
+            other => Err(bug!("the elements of a stream are {}", other.kind())),
+        }
+    }
+
+    fn lower(
+        &self,
+        cx: &mut Context<'_>,
+        t: &Type,
+        values: &[Val],
+        peer: Peer,
+    ) -> Result<(), Error> {
+        let mut lower = LiftLowerContext::new(cx, &self.opts, self.inst, Scope::None, peer);
+        store_list_into_valid_range(&mut lower, values, self.ptr, t)
+    }
+
+    /// Reads so many bytes, which the guest pays for.
+    fn bytes<R>(
+        &self,
+        cx: &mut Context<'_>,
+        byte_length: u64,
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, Error> {
+        let mut lift = LiftLowerContext::new(cx, &self.opts, self.inst, Scope::None, Peer::Guest);
+        lift.charge(byte_length)?;
+        valid_range(lift.memory()?, self.ptr, byte_length).map(read)
+    }
+
+    /// So many bytes, to be written.
+    fn bytes_mut<'a>(
+        &self,
+        cx: &'a mut Context<'_>,
+        byte_length: u64,
+    ) -> Result<&'a mut [u8], Error> {
+        let memory = self
+            .opts
+            .memory
+            .as_ref()
+            .map_or(&mut [][..], |memory| memory.data_mut(cx));
+        valid_range_mut(memory, self.ptr, byte_length)
+    }
 }

@@ -1,15 +1,16 @@
 //! Spec: ### `canon {stream,future}.new`, `.{read,write}`, `.cancel-{read,write}`,
 //! `.drop-{readable,writable}`, `.forward`
 
-use super::buffer_state::Buffer;
+use super::buffer_state::{Buffer, GuestBuffer};
 use super::canon_lift::CanonicalOptions;
 use super::canon_lower::write_results;
 use super::component_instances::{Handle, InstanceId};
 use super::finish::{Finish, Then};
-use super::stream_state::{End, EndId, EndKind, EndState, copy, forward};
+use super::host_ends::not_usable;
+use super::options::Peer;
+use super::stream_state::{End, EndId, EndKind, EndState, Holder, copy, forward};
 use super::threads::{Block, Until};
 use super::waitable_state::WaitableId;
-use crate::arena::Id;
 use crate::engine::{Context, CoreVal, HostOutcome};
 use crate::error::{Error, trap_if};
 use crate::store::{State, Store, StoreId};
@@ -41,7 +42,7 @@ impl EndType {
 /// Returns both ends: the readable one's index in the low half.
 pub(crate) fn new_ends(state: &mut State, inst: InstanceId, ty: &EndType) -> Result<u64, Error> {
     state.check_leave(inst)?;
-    let (reader, writer) = state.new_ends(ty.future, ty.t.clone(), Some(inst))?;
+    let (reader, writer) = state.new_ends(ty.future, ty.t.clone(), Holder::Instance(inst))?;
     let mut indices = [0; 2];
     for (end, index) in [reader, writer].into_iter().zip(&mut indices) {
         *index = state.add_handle(inst, Handle::End(end))?;
@@ -74,8 +75,8 @@ pub(crate) fn copy_end(
         end.waitable.wset.is_some() && !opts.async_,
         Trap::WaitableSyncInSet
     );
-    let buffer = Buffer::new(cx, ty.t.as_ref(), opts, inst, ptr, length)?;
-    copy(cx, id, buffer)?;
+    let buffer = GuestBuffer::new(cx, ty.t.as_ref(), opts, inst, ptr, length)?;
+    copy(cx, id, Buffer::Guest(buffer))?;
     wait_for_end(cx, id, opts.async_, results)
 }
 
@@ -207,6 +208,7 @@ pub(super) fn lift_end(
     future: bool,
     t: Option<&Type>,
     i: u32,
+    peer: Peer,
 ) -> Result<EndId, Error> {
     let kind = EndKind {
         future,
@@ -226,8 +228,12 @@ pub(super) fn lift_end(
     };
     trap_if!(end.waitable.wset.is_some(), Trap::EndMisused(in_set));
     state.remove_handle(inst, i)?;
-    let end = state.end_mut(id)?;
-    (end.owner, end.index) = (None, None);
+    state.end_mut(id)?.index = None;
+    let holder = match peer {
+        Peer::Guest => Holder::Passing,
+        Peer::Host => Holder::Host,
+    };
+    state.set_holder(id, holder)?;
     Ok(id)
 }
 
@@ -239,32 +245,21 @@ pub(super) fn lower_end(
     t: Option<&Type>,
     id: Option<EndId>,
 ) -> Result<u32, Error> {
-    let id = passable(state, future, id)?;
-    if state.end(id)?.t.as_ref() != t {
-        return Err(Error::ty(
-            "a stream or future of another element type was given",
-        ));
-    }
-    let index = state.add_handle(inst, Handle::End(id))?;
-    let end = state.end_mut(id)?;
-    (end.owner, end.index) = (Some(inst), Some(index));
-    Ok(index)
-}
-
-/// A readable end that is in no instance's table: it is on its way, or the host has it.
-fn passable(state: &State, future: bool, id: Option<EndId>) -> Result<EndId, Error> {
     let kind = EndKind {
         future,
         readable: true,
     };
-    let fits = |end: &End| end.kind == kind && end.owner.is_none() && end.state == EndState::Idle;
-    match id {
-        Some(id) if state.ends.get(id).is_some_and(fits) => Ok(id),
-        _ => Err(Error::ty(
-            "a stream or future was given that belongs to another store, or that was passed on or \
-             closed already",
-        )),
-    }
+    let on_its_way = |end: &End| {
+        let passing = matches!(end.holder, Holder::Passing | Holder::Given);
+        passing && end.kind == kind && end.state == EndState::Idle
+    };
+    let id = id.filter(|id| state.ends.get(*id).is_some_and(on_its_way));
+    let id = id.ok_or_else(not_usable)?;
+    state.fix_type(id, t)?;
+    let index = state.add_handle(inst, Handle::End(id))?;
+    let end = state.end_mut(id)?;
+    (end.holder, end.index) = (Holder::Instance(inst), Some(index));
+    Ok(index)
 }
 
 /// Drops an end that the host has.
@@ -276,9 +271,10 @@ fn close<T>(
 ) -> Result<(), Error> {
     store.inner.enter("close a stream or a future", at, |cx| {
         let state = cx.data_mut();
-        let id = id(state.id).map(Id::from_bits);
-        let id = passable(state, future, id)?;
-        state.drop_end(id)
+        match id(state.id) {
+            Some(id) => state.close_by_id(future, id),
+            None => Err(not_usable()),
+        }
     })?
 }
 

@@ -65,6 +65,7 @@ fn request_cancellation(cx: &mut Context<'_>, id: SubtaskId) -> Result<bool, Err
                 _ => SubtaskState::CancelledBeforeReturned,
             };
             state.aftermath.abort(task);
+            state.host_futures -= 1;
             state.resolve_subtask(id, resolved, Vec::new())?;
             Ok(false)
         }

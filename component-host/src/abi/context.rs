@@ -189,13 +189,13 @@ impl LiftLower for LiftLowerContext<'_, '_> {
     }
 
     fn lift_stream(&mut self, index: u32, t: Option<&Type>) -> Result<Val, Error> {
-        let end = lift_end(self.cx.data_mut(), self.inst, false, t, index)?;
+        let end = lift_end(self.cx.data_mut(), self.inst, false, t, index, self.peer)?;
         let store = self.cx.data().id;
         Ok(Val::Stream(StreamAny::in_store(store, end.to_bits())))
     }
 
     fn lift_future(&mut self, index: u32, t: Option<&Type>) -> Result<Val, Error> {
-        let end = lift_end(self.cx.data_mut(), self.inst, true, t, index)?;
+        let end = lift_end(self.cx.data_mut(), self.inst, true, t, index, self.peer)?;
         let store = self.cx.data().id;
         Ok(Val::Future(FutureAny::in_store(store, end.to_bits())))
     }

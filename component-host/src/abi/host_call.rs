@@ -1,5 +1,6 @@
 //! Calls host functions: plain ones at once, async ones polled once and then by the executor.
 
+use super::host_buffer::Unwanted;
 use super::options::Peer;
 use super::resolve::{resolve_subtask, start_subtask};
 use super::subtask_state::{Callee, SubtaskId};
@@ -9,7 +10,7 @@ use crate::engine::Context;
 use crate::error::{Error, ErrorKind};
 use crate::func::{HostFunc, HostFuture, HostKind};
 use crate::store::drive::{self, Base};
-use crate::store::{Blame, StoreInner};
+use crate::store::{Blame, Discarded, StoreInner};
 use crate::val::Val;
 use std::any::Any;
 use std::future::Future;
@@ -70,6 +71,7 @@ fn spawn(
         .spawn(task)
         .map_err(|error| Error::from(error.into_refused()))?;
     state.subtask_mut(id)?.callee = Callee::Host(task);
+    state.host_futures += 1;
     Ok(())
 }
 
@@ -119,6 +121,18 @@ impl Future for HostTask {
     }
 }
 
+impl Drop for HostTask {
+    fn drop(&mut self) {
+        // It was ready, and was given up before the store was free.
+        if let Progress::Ready(Ok(values)) = &mut self.progress
+            && let Some(store) = self.store.upgrade()
+        {
+            let values = Unwanted::Held(std::mem::take(values));
+            store.discard(Discarded::Values(values));
+        }
+    }
+}
+
 /// Resolves the subtask whose host future is ready.
 fn complete(
     store: &Rc<StoreInner>,
@@ -130,6 +144,8 @@ fn complete(
         let state = cx.data_mut();
         // The subtask is gone when its instance was locked down meanwhile.
         let Some(subtask) = state.subtasks.get(id) else {
+            let values = result.unwrap_or_default();
+            state.aftermath.unwanted.push(Unwanted::Held(values));
             return Ok(Flow::Returned);
         };
         // The caller is not on the native stack, but what fails here fails its call.

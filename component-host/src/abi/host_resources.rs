@@ -9,6 +9,7 @@
 
 use super::canon_lift::{Lifted, canon_lift};
 use super::host_call::catch;
+use super::host_ends::not_usable;
 use super::resource_state::ResourceImpl;
 use super::subtask_state::SubtaskId;
 use super::tasks::Caller;
@@ -18,7 +19,7 @@ use crate::func::{HostCall, HostFunc, HostKind};
 use crate::store::drive::{self, Base};
 use crate::store::{State, Store, StoreId};
 use crate::types::{ResourceType, Type};
-use crate::val::{Held, ResourceAny, Val};
+use crate::val::{FutureAny, Held, ResourceAny, StreamAny, Val};
 use std::collections::{HashMap, HashSet};
 use std::panic::Location;
 use std::rc::Rc;
@@ -110,11 +111,24 @@ impl State {
         types: &[Type],
         call: Option<&Rc<HostCall>>,
     ) -> Result<()> {
-        if !types.iter().any(|ty| ty.contents().resource) {
+        let contents = |ty: &Type| ty.contents().resource || ty.contents().async_value;
+        if !types.iter().any(contents) {
             return Ok(());
         }
         let (mut given, mut lent) = (HashSet::new(), Vec::new());
-        visit_all(values.iter_mut().zip(types), &mut |resource, ty| {
+        let mut ends = HashSet::new();
+        visit_all(values.iter_mut().zip(types), &mut |part, ty| {
+            let resource = match part {
+                Part::Resource(resource) => resource,
+                Part::End(end) => {
+                    let (future, t, id) = end.expected(ty, self.id);
+                    self.check_given_end(future, t, id)?;
+                    return match ends.insert(id) {
+                        true => Ok(()),
+                        false => Err(not_usable()),
+                    };
+                }
+            };
             self.check_held(resource)?;
             match (resource.held(), ty) {
                 (Held::Own(id), Type::Own(_)) => {
@@ -131,7 +145,16 @@ impl State {
         if let Some((resource, _)) = lent.iter().find(|(_, id)| given.contains(id)) {
             return Err(unusable(resource, "it is given and lent in one call"));
         }
-        visit_all(values.iter_mut().zip(types), &mut |resource, ty| {
+        visit_all(values.iter_mut().zip(types), &mut |part, ty| {
+            let resource = match part {
+                Part::Resource(resource) => resource,
+                Part::End(end) => {
+                    let (_, _, id) = end.expected(ty, self.id);
+                    let given = self.take_given_end(id)?;
+                    end.set(self.id, given.to_bits());
+                    return Ok(());
+                }
+            };
             match (resource.held(), ty, call) {
                 (Held::Own(id), Type::Own(_), _) => self.let_go(id),
                 (Held::Own(id), _, Some(call)) => self.lend(id, call),
@@ -292,9 +315,43 @@ fn unusable(resource: &ResourceAny, why: &str) -> Error {
     ))
 }
 
+/// A part of a value that belongs to a store.
+enum Part<'a> {
+    Resource(&'a mut ResourceAny),
+    End(EndPart<'a>),
+}
+
+enum EndPart<'a> {
+    Stream(&'a mut StreamAny),
+    Future(&'a mut FutureAny),
+}
+
+type Visitor<'a> = dyn FnMut(Part<'_>, &Type) -> Result<()> + 'a;
+
+impl EndPart<'_> {
+    /// Whether it is a future, the element type that is expected, and its identity in the store.
+    fn expected<'t>(&self, ty: &'t Type, store: StoreId) -> (bool, Option<&'t Type>, Option<u64>) {
+        let t = match ty {
+            Type::Stream(t) | Type::Future(t) => t.as_deref(),
+            _ => None,
+        };
+        match self {
+            EndPart::Stream(stream) => (false, t, stream.id_in(store)),
+            EndPart::Future(future) => (true, t, future.id_in(store)),
+        }
+    }
+
+    fn set(self, store: StoreId, id: u64) {
+        match self {
+            EndPart::Stream(stream) => *stream = StreamAny::in_store(store, id),
+            EndPart::Future(future) => *future = FutureAny::in_store(store, id),
+        }
+    }
+}
+
 fn visit_all<'a>(
     parts: impl Iterator<Item = (&'a mut Val, &'a Type)>,
-    f: &mut dyn FnMut(&mut ResourceAny, &Type) -> Result<()>,
+    f: &mut Visitor<'_>,
 ) -> Result<()> {
     for (value, ty) in parts {
         visit(value, ty, f)?;
@@ -302,19 +359,18 @@ fn visit_all<'a>(
     Ok(())
 }
 
-/// Visits the resources in a value. One that is not of its type is left to those who lower it.
-fn visit(
-    value: &mut Val,
-    ty: &Type,
-    f: &mut dyn FnMut(&mut ResourceAny, &Type) -> Result<()>,
-) -> Result<()> {
-    if !ty.contents().resource {
+/// Visits the resources and ends in a value. One that is not of its type is left to those who lower
+/// it.
+fn visit(value: &mut Val, ty: &Type, f: &mut Visitor<'_>) -> Result<()> {
+    if !ty.contents().resource && !ty.contents().async_value {
         return Ok(());
     }
     match (value, ty) {
         (Val::Resource(resource), Type::Own(rt) | Type::Borrow(rt)) if resource.ty() == *rt => {
-            f(resource, ty)
+            f(Part::Resource(resource), ty)
         }
+        (Val::Stream(stream), Type::Stream(_)) => f(Part::End(EndPart::Stream(stream)), ty),
+        (Val::Future(future), Type::Future(_)) => f(Part::End(EndPart::Future(future)), ty),
         (Val::List(values), Type::List(list)) => {
             visit_all(values.iter_mut().map(|value| (value, list.ty())), f)
         }

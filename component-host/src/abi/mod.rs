@@ -32,6 +32,8 @@ pub(crate) mod values;
 
 // Run-time state.
 pub(crate) mod buffer_state;
+pub(crate) mod host_buffer;
+pub(crate) mod host_ends;
 pub(crate) mod resource_state;
 pub(crate) mod stream_state;
 pub(crate) mod subtask_state;

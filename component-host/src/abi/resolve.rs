@@ -4,6 +4,7 @@
 use super::canon_lower::flat_limits;
 use super::context::{LiftLowerContext, Scope};
 use super::flat_lifting::CoreValueIter;
+use super::host_buffer::Unwanted;
 use super::options::Peer;
 use super::subtask_state::{SubtaskId, SubtaskState};
 use super::tasks::{Caller, TaskId, TaskState};
@@ -80,13 +81,19 @@ pub(crate) fn resolve_subtask(
 ) -> Result<(), Error> {
     // Nobody waits for the results when the caller was locked down meanwhile.
     let Some(subtask) = cx.data().subtasks.get(id) else {
+        let unwanted = Unwanted::Held(results);
+        cx.data_mut().aftermath.unwanted.push(unwanted);
         return Ok(());
     };
     let (lowered, out_param) = (Rc::clone(&subtask.lowered), subtask.out_param);
     if peer == Peer::Host {
         let state = cx.data_mut();
         state.end_borrows(id)?;
-        state.give(&mut results, lowered.ty().result_type().types(), None)?;
+        let given = state.give(&mut results, lowered.ty().result_type().types(), None);
+        if let Err(error) = given {
+            state.aftermath.unwanted.push(Unwanted::Held(results));
+            return Err(error);
+        }
     }
     let mut flat_results = Vec::new();
     if lowered.ty().result().is_some() {

@@ -2,14 +2,17 @@
 
 use super::buffer_state::{Buffer, transfer};
 use super::component_instances::{Handle, InstanceId};
+use super::host_buffer::HostBuffer;
+use super::host_ends::{Accepts, HostEnd};
 use super::type_predicates::none_or_number_type;
 use super::waitable_state::{EventCode, EventTuple, Waitable, WaitableId};
 use crate::arena::Id;
 use crate::engine::Context;
 use crate::error::{Error, bug, trap_if};
-use crate::store::State;
+use crate::store::{Blame, State};
 use crate::trap::Trap;
 use crate::types::Type;
+use std::rc::Rc;
 
 pub(crate) type EndId = Id<End>;
 
@@ -32,9 +35,14 @@ pub(crate) struct End {
     /// The other end, unless it was dropped.
     pub(crate) other: Option<EndId>,
     pub(crate) buffer: Option<Buffer>,
-    /// The instance whose table it is in; none while it is being passed on, or the host has it.
-    pub(crate) owner: Option<InstanceId>,
+    /// The host's buffer of a copy that is over, until the host asks for it.
+    pub(crate) finished: Option<HostBuffer>,
+    pub(crate) holder: Holder,
     pub(crate) index: Option<u32>,
+    /// Set while the element type is not known: the host made it, and says what it accepts.
+    pub(crate) open: Option<Accepts>,
+    /// The host's handle of this end, which is told of events.
+    pub(crate) host: Option<Rc<HostEnd>>,
     /// How far the copy had come when its event became pending.
     progress: u32,
 }
@@ -44,6 +52,19 @@ pub(crate) struct End {
 pub(crate) struct EndKind {
     pub(crate) future: bool,
     pub(crate) readable: bool,
+}
+
+/// Who has an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// It is in the table of this instance.
+    Instance(InstanceId),
+    /// The host has it; it counts as a handle.
+    Host,
+    /// It was lifted and is about to be lowered.
+    Passing,
+    /// The host has given it, as an argument or an element, to be lowered later.
+    Given,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +77,7 @@ pub(crate) enum EndState {
 
 /// `CopyResult`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CopyResult {
+pub(crate) enum CopyResult {
     Completed = 0,
     Dropped = 1,
     Cancelled = 2,
@@ -74,7 +95,7 @@ impl EndKind {
 }
 
 impl End {
-    fn new(kind: EndKind, t: Option<Type>, owner: Option<InstanceId>) -> End {
+    fn new(kind: EndKind, t: Option<Type>, holder: Holder) -> End {
         End {
             waitable: Waitable::default(),
             kind,
@@ -82,9 +103,19 @@ impl End {
             state: EndState::Idle,
             other: None,
             buffer: None,
-            owner,
+            finished: None,
+            holder,
             index: None,
+            open: None,
+            host: None,
             progress: 0,
+        }
+    }
+
+    /// The copy with this buffer is over; the host asks for what is in its own.
+    fn finish(&mut self, buffer: Buffer) {
+        if let Buffer::Host(buffer) = buffer {
+            self.finished = Some(buffer);
         }
     }
 
@@ -111,11 +142,11 @@ impl State {
         &mut self,
         future: bool,
         t: Option<Type>,
-        owner: Option<InstanceId>,
+        holder: Holder,
     ) -> Result<(EndId, EndId), Error> {
         let kind = |readable| EndKind { future, readable };
-        let reader = self.ends.insert(End::new(kind(true), t.clone(), owner));
-        let writer = self.ends.insert(End::new(kind(false), t, owner));
+        let reader = self.ends.insert(End::new(kind(true), t.clone(), holder));
+        let writer = self.ends.insert(End::new(kind(false), t, holder));
         self.end_mut(reader)?.other = Some(writer);
         self.end_mut(writer)?.other = Some(reader);
         Ok((reader, writer))
@@ -187,9 +218,10 @@ impl State {
     /// `End.drop`
     pub(crate) fn drop_end(&mut self, id: EndId) -> Result<(), Error> {
         self.join_set(WaitableId::End(id), None);
-        let Some(end) = self.ends.remove(id) else {
+        let Some(mut end) = self.ends.remove(id) else {
             return Ok(());
         };
+        self.forget_host_end(&mut end);
         if let Some(other) = end.other
             && let Some(peer) = self.ends.get_mut(other)
         {
@@ -207,9 +239,10 @@ pub(crate) fn copy(cx: &mut Context<'_>, id: EndId, mut buffer: Buffer) -> Resul
     let state = cx.data_mut();
     let end = state.end_mut(id)?;
     end.state = EndState::Copying;
-    let (readable, owner) = (end.kind.readable, end.owner);
+    let readable = end.kind.readable;
     let Some(other) = end.other else {
         debug_assert!(end.waitable.pending_event);
+        end.finish(buffer);
         return Ok(());
     };
     let Some(mut theirs) = state.end_mut(other)?.buffer.take() else {
@@ -218,36 +251,63 @@ pub(crate) fn copy(cx: &mut Context<'_>, id: EndId, mut buffer: Buffer) -> Resul
     };
     let n = buffer.remain().min(theirs.remain());
     if n > 0 {
-        let t = state.end(id)?.t.clone();
-        let intra = owner.is_some() && owner == state.end(other)?.owner;
-        trap_if!(
-            intra && !none_or_number_type(t.as_ref()),
-            Trap::EndMisused(INTRA_COMPONENT)
-        );
-        if readable {
-            transfer(cx, t.as_ref(), &mut theirs, &mut buffer, n)?;
-        } else {
-            transfer(cx, t.as_ref(), &mut buffer, &mut theirs, n)?;
-        }
+        let moved = match readable {
+            true => transfer_checked(cx, (id, other), &mut theirs, &mut buffer, n),
+            false => transfer_checked(cx, (id, other), &mut buffer, &mut theirs, n),
+        };
         let state = cx.data_mut();
-        state.notify_end(id, buffer.progress)?;
-        state.notify_end(other, theirs.progress)?;
-        if theirs.remain() > 0 {
+        if let Err(error) = moved {
+            // The other end has had no part in it, and waits on.
             state.end_mut(other)?.buffer = Some(theirs);
+            state.end_mut(id)?.finish(buffer);
+            return Err(error);
+        }
+        state.notify_end(id, buffer.progress())?;
+        state.notify_end(other, theirs.progress())?;
+        state.end_mut(id)?.finish(buffer);
+        let end = state.end_mut(other)?;
+        match theirs.remain() {
+            0 => end.finish(theirs),
+            _ => end.buffer = Some(theirs),
         }
         return Ok(());
     }
     if buffer.remain() > 0 || (readable && theirs.remain() == 0) {
         // The other end asked for nothing, and now knows that somebody is here.
-        let progress = theirs.progress;
+        let progress = theirs.progress();
         debug_assert!(progress == 0 || theirs.remain() == 0);
         state.notify_end(other, progress)?;
+        state.end_mut(other)?.finish(theirs);
         state.end_mut(id)?.buffer = Some(buffer);
     } else {
         state.end_mut(other)?.buffer = Some(theirs);
+        state.end_mut(id)?.finish(buffer);
         state.notify_end(id, 0)?;
     }
     Ok(())
+}
+
+fn transfer_checked(
+    cx: &mut Context<'_>,
+    (id, other): (EndId, EndId),
+    src: &mut Buffer,
+    dst: &mut Buffer,
+    n: u32,
+) -> Result<(), Error> {
+    let (end, peer) = (cx.data().end(id)?, cx.data().end(other)?);
+    let within = matches!(end.holder, Holder::Instance(_)) && end.holder == peer.holder;
+    let t = end.t.clone();
+    trap_if!(
+        within && !none_or_number_type(t.as_ref()),
+        Trap::EndMisused(INTRA_COMPONENT)
+    );
+    let inst = src.inst();
+    transfer(cx, t.as_ref(), src, dst, n).inspect_err(|error| {
+        // What cannot be lifted is the fault of whoever wrote it, also when the host reads it.
+        if error.trap().is_some() && cx.data().native.is_empty() {
+            cx.data_mut().blame = inst.map(|inst| Blame { inst, thread: None });
+        }
+    })
 }
 
 const INTRA_COMPONENT: &str =
@@ -265,8 +325,11 @@ pub(crate) fn forward(cx: &mut Context<'_>, src: EndId, dst: EndId) -> Result<()
         state.drop_end(src)?;
         return state.drop_end(dst);
     }
-    state.ends.remove(src);
-    state.ends.remove(dst);
+    for id in [src, dst] {
+        if let Some(mut end) = state.ends.remove(id) {
+            state.forget_host_end(&mut end);
+        }
+    }
     state.end_mut(writable)?.other = Some(readable);
     state.end_mut(readable)?.other = Some(writable);
     let remain = |end: EndId| -> Result<Option<u32>, Error> {

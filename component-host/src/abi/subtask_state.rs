@@ -144,7 +144,10 @@ impl State {
         debug_assert!(!subtask.resolved());
         subtask.state = state;
         subtask.flat_results = flat_results;
-        subtask.callee = Callee::None;
+        let callee = std::mem::replace(&mut subtask.callee, Callee::None);
+        if let Callee::Host(_) = callee {
+            self.host_futures -= 1;
+        }
         self.subtask_progress(id);
         Ok(())
     }

@@ -129,6 +129,11 @@ impl State {
 
     /// Gives a waitable its pending event and wakes who waits for it.
     pub(crate) fn set_pending_event(&mut self, id: WaitableId) {
+        if let WaitableId::End(end) = id
+            && let Some(host) = self.ends.get(end).and_then(|end| end.host.clone())
+        {
+            self.aftermath.tell(host);
+        }
         let Some(waitable) = self.waitable_mut(id) else {
             return;
         };

@@ -317,6 +317,7 @@ impl State {
         self.failed_call = root.and_then(|root| self.root_call(root));
         self.pending = None;
         self.switch_to = None;
+        self.drop_passing_ends();
         self.lock_down(&on_stack);
         error
     }

@@ -13,10 +13,14 @@
 pub(crate) mod data;
 pub(crate) mod drive;
 mod fuel;
+pub(crate) mod signal;
 mod state;
 
 pub(crate) use state::{Aftermath, Blame, State, StoreId, define_builtin};
 
+use crate::abi::host_buffer::Unwanted;
+use crate::abi::host_ends::{CreatedEnds, HostEnd};
+use crate::abi::stream_state::Holder;
 use crate::engine::{Context, CoreStore, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use data::DataCell;
@@ -39,6 +43,7 @@ pub struct Store<T: 'static> {
 }
 
 pub(crate) struct StoreInner {
+    pub(crate) id: StoreId,
     core: Cell<Option<Box<CoreStore>>>,
     engine: Engine,
     pub(crate) executor: Handle,
@@ -47,10 +52,21 @@ pub(crate) struct StoreInner {
     pub(crate) group: Group,
     /// Set while a driver at the base polls the threads of one instance (`drive.rs`).
     pub(crate) driver: drive::Driver,
+    /// Pairs of ends that the host made.
+    pub(crate) created: Rc<CreatedEnds>,
+    /// What the host let go and the state does not know of yet.
+    discarded: RefCell<Vec<Discarded>>,
     /// Threads that found the store taken.
     waiting: RefCell<Vec<Waker>>,
     /// Errors of guest threads that no call waits for any more.
     background: RefCell<Vec<Error>>,
+}
+
+/// What the host lets go, wherever it may be at that moment.
+pub(crate) enum Discarded {
+    /// A handle of an end of a stream or a future.
+    End(Rc<HostEnd>),
+    Values(Unwanted),
 }
 
 impl<T: 'static> Store<T> {
@@ -65,11 +81,14 @@ impl<T: 'static> Store<T> {
         let inner = Rc::new_cyclic(|weak| {
             let state = State::new(engine, executor.clone(), group.clone(), weak.clone());
             StoreInner {
+                id: state.id,
                 core: Cell::new(Some(Box::new(engine.core_store(state)))),
                 engine: engine.clone(),
                 executor: executor.clone(),
                 group,
                 driver: drive::Driver::default(),
+                created: Rc::default(),
+                discarded: RefCell::new(Vec::new()),
                 waiting: RefCell::new(Vec::new()),
                 background: RefCell::new(Vec::new()),
             }
@@ -131,8 +150,7 @@ impl<T: 'static> Store<T> {
     pub fn is_quiet(&self) -> Result<bool> {
         self.inner
             .enter("ask whether it is quiet", Location::caller(), |cx| {
-                let state = cx.data();
-                state.tasks.len() == 0 && state.threads.len() == 0 && state.subtasks.len() == 0
+                cx.data().is_quiet()
             })
     }
 
@@ -193,6 +211,38 @@ impl StoreInner {
         self.waiting.borrow_mut().push(waker.clone());
     }
 
+    /// Lets something go: at once, or when the engine's store is back.
+    pub(crate) fn discard(self: &Rc<Self>, discarded: Discarded) {
+        self.discarded.borrow_mut().push(discarded);
+        drop(self.take());
+    }
+
+    fn settle_discarded(&self, state: &mut State) {
+        loop {
+            let discarded = std::mem::take(&mut *self.discarded.borrow_mut());
+            let unwanted = std::mem::take(&mut state.aftermath.unwanted);
+            if discarded.is_empty() && unwanted.is_empty() {
+                return;
+            }
+            let mut unwanted = unwanted;
+            for discarded in discarded {
+                match discarded {
+                    Discarded::End(end) => state.close_host_end(&end),
+                    Discarded::Values(values) => unwanted.push(values),
+                }
+            }
+            for unwanted in unwanted {
+                let (values, holder) = match unwanted {
+                    Unwanted::Held(values) => (values, Holder::Host),
+                    Unwanted::Given(values) => (values, Holder::Given),
+                };
+                for value in &values {
+                    state.drop_ends_in(value, holder);
+                }
+            }
+        }
+    }
+
     pub(crate) fn report_background(&self, error: Error) {
         self.background.borrow_mut().push(error);
     }
@@ -242,6 +292,7 @@ impl Drop for TakenStore<'_> {
         let Some(mut core) = self.core.take() else {
             return;
         };
+        self.store.settle_discarded(core.data_mut());
         // While a run is paused, what it left waits: foreign code must not find the store free.
         let aftermath = match core.data().is_paused() {
             true => Aftermath::default(),

@@ -5,6 +5,8 @@ use super::drive::SyncCall;
 use super::fuel::Fuel;
 use crate::abi::builtins::{Builtin, BuiltinKind, call_builtin};
 use crate::abi::component_instances::{ComponentInstance, Handle, InstanceId};
+use crate::abi::host_buffer::Unwanted;
+use crate::abi::host_ends::HostEnd;
 use crate::abi::host_resources::HostResources;
 use crate::abi::resource_state::ResourceImpl;
 use crate::abi::stream_state::{End, EndId, EndState};
@@ -63,6 +65,8 @@ pub(crate) struct State {
     /// What guests gave or lent to the host.
     pub(crate) host_resources: HostResources,
     handles: usize,
+    /// Host futures that have not resolved their subtask.
+    pub(crate) host_futures: usize,
     /// The last ticket that was drawn (`abi/turns.rs`).
     pub(crate) tickets: u64,
     /// How often a guest thread was woken.
@@ -109,6 +113,8 @@ pub(crate) struct Aftermath {
     host_tasks: Vec<JoinHandle<()>>,
     garbage: Vec<Box<dyn Any>>,
     resolved: Vec<Rc<HostCall>>,
+    told: Vec<Rc<HostEnd>>,
+    pub(crate) unwanted: Vec<Unwanted>,
 }
 
 impl Aftermath {
@@ -127,6 +133,11 @@ impl Aftermath {
         self.resolved.push(Rc::clone(call));
     }
 
+    /// Tells a handle of the host's that its end has news.
+    pub(crate) fn tell(&mut self, host: Rc<HostEnd>) {
+        self.told.push(host);
+    }
+
     /// Lets everything go.
     pub(crate) fn settle(self) {
         for task in self.host_tasks {
@@ -134,6 +145,9 @@ impl Aftermath {
         }
         for call in self.resolved {
             call.notify();
+        }
+        for host in self.told {
+            host.event.set();
         }
     }
 }
@@ -162,6 +176,7 @@ impl State {
             resources: HashMap::new(),
             host_resources: HostResources::default(),
             handles: 0,
+            host_futures: 0,
             tickets: 0,
             #[cfg(test)]
             wakes: 0,
@@ -184,6 +199,11 @@ impl State {
     /// Whether a run is in progress, although the engine's store is back.
     pub(crate) fn is_paused(&self) -> bool {
         !self.native.is_empty() || !self.sync_calls.is_empty()
+    }
+
+    /// Whether nothing is in progress.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.tasks.len() == 0 && self.threads.len() == 0 && self.host_futures == 0
     }
 
     /// A new entry into the guest begins.
@@ -271,6 +291,14 @@ impl State {
         }
         self.handles += 1;
         Ok(())
+    }
+
+    /// Whether so many handles more are within the limit.
+    pub(crate) fn check_handles(&self, more: usize) -> Result<(), Error> {
+        match self.handles.saturating_add(more) > self.config.max_handles {
+            true => Err(self.limit_refused("max_handles")),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn uncount_handle(&mut self) {
@@ -392,6 +420,7 @@ impl State {
                 ..
             }) = self.subtasks.remove(id)
             {
+                self.host_futures -= 1;
                 self.aftermath.abort(task);
             }
         }
