@@ -193,7 +193,8 @@
 //! | tokio, current-thread | works | works | not detected |
 //! | tokio, multi-thread: `block_on`, a worker, the blocking pool | works | works | not detected |
 //! | tokio, `LocalSet` | works | works | not detected |
-//! | smol (and what is built like it): `block_on`, `LocalExecutor` | works | works | not detected |
+//! | smol: `block_on`, `LocalExecutor` | works | works | not detected |
+//! | async-std (its `async-global-executor`): `block_on`, a local task, a thread, the blocking pool | works | works | not detected |
 //! | pollster | works | works | not detected |
 //! | ours, another one | works | works | works |
 //! | ours, the same one | refused: "this executor is polling a task already" | refused: "this executor is being driven already" | refused |

@@ -14,8 +14,8 @@ use std::task::{Context, Poll, Waker};
 use common::{Gate, Log};
 use vestibule_executor::{
     Activity, BlockInPhaseError, BlockOnError, Budget, CannotPark, Executor, Group, Handle, Hooks,
-    JoinError, OnBlock, Park, Phase, PhaseKind, Reason, Refused, TaskId, TaskState, Watchdog,
-    yield_now,
+    JoinError, JoinHandle, OnBlock, Park, Phase, PhaseKind, Reason, Refused, TaskId, TaskState,
+    Watchdog, yield_now,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,19 +66,25 @@ enum Place {
     InHook,
     InTask,
     InMainFuture,
-    /// In a task that is driven, under `DriveAll { max_depth: 1 }`, by a task.
-    TwoPollsDeep,
+    /// In a task that is driven by a task, and so on, so many polls deep; the outermost entered a
+    /// phase that permits just that many drives.
+    Deep(u32),
+    /// The same, each blocking in a phase for the group they are all in.
+    DeepInGroup(u32),
     Parked,
     ShuttingDown,
     Closed,
 }
 
-const PLACES: [Place; 8] = [
+const PLACES: [Place; 11] = [
     Place::Idle,
     Place::InHook,
     Place::InTask,
     Place::InMainFuture,
-    Place::TwoPollsDeep,
+    Place::Deep(2),
+    Place::Deep(3),
+    Place::DeepInGroup(2),
+    Place::DeepInGroup(3),
     Place::Parked,
     Place::ShuttingDown,
     Place::Closed,
@@ -125,8 +131,11 @@ fn expected(op: Op, place: Place, phase: InPhase) -> Option<Reason> {
         Some(OnBlock::DriveAll { .. }) => None,
         Some(OnBlock::DriveGroup) if op == Op::BlockInPhase => None,
         Some(_) => Some(Reason::PhaseForbids),
-        // The outer phase is in force there, and its one nested drive is on the stack.
-        None if place == Place::TwoPollsDeep => Some(Reason::TooDeep),
+        // The outer phase is in force there, and all its drives are on the stack.
+        None if matches!(place, Place::Deep(_)) => Some(Reason::TooDeep),
+        None if matches!(place, Place::DeepInGroup(_)) => {
+            (op != Op::BlockInPhase).then_some(Reason::PhaseForbids)
+        }
         None if op == Op::BlockInPhase => Some(Reason::NoPhase),
         None if place == Place::Idle => None,
         None => Some(inside),
@@ -227,11 +236,7 @@ fn refusal<T, E: Into<Refused>>(result: Result<T, E>) -> Option<Refused> {
 }
 
 /// Makes the attempt; `helper` is a ready task of the group.
-fn attempt(
-    op: Op,
-    world: &World,
-    helper: Option<&vestibule_executor::JoinHandle<()>>,
-) -> Option<Refused> {
+fn attempt(op: Op, world: &World, helper: Option<&JoinHandle<()>>) -> Option<Refused> {
     let World {
         handle,
         group,
@@ -257,7 +262,7 @@ fn attempt(
         }
         Op::Step => refusal(group.step()),
         Op::BlockInPhase => {
-            let until = || helper.is_none_or(vestibule_executor::JoinHandle::is_finished);
+            let until = || helper.is_none_or(JoinHandle::is_finished);
             match handle.block_in_phase(until) {
                 Ok(()) => None,
                 Err(BlockInPhaseError::Refused(refused)) => Some(refused),
@@ -320,24 +325,15 @@ fn run_in(place: Place, world: &Rc<World>, probe: Box<dyn FnOnce()>) -> bool {
             let probe = take();
             executor.try_block_on(async move { probe() }).unwrap();
         }),
-        Place::TwoPollsDeep => {
-            let (probe, outer) = (take(), Rc::clone(world));
-            let task = async move {
-                let group = outer.handle.group("outer");
-                let phase =
-                    Phase::custom("outer", &group).on_block(OnBlock::DriveAll { max_depth: 1 });
-                let inner = outer
-                    .handle
-                    .task()
-                    .group(&group)
-                    .spawn(async move { probe() })
-                    .unwrap();
-                let driven = outer.handle.with_phase(phase, || {
-                    outer.handle.block_in_phase(|| inner.is_finished())
-                });
-                driven.unwrap();
+        Place::Deep(depth) => {
+            let on_block = OnBlock::DriveAll {
+                max_depth: depth - 1,
             };
-            drop(executor.spawn(task).unwrap());
+            descend(world, depth, Some(on_block), take());
+            let _ = executor.tick().unwrap();
+        }
+        Place::DeepInGroup(depth) => {
+            descend(world, depth, Some(OnBlock::DriveGroup), take());
             let _ = executor.tick().unwrap();
         }
         Place::Parked => {
@@ -369,12 +365,42 @@ fn run_in(place: Place, world: &Rc<World>, probe: Box<dyn FnOnce()>) -> bool {
     true
 }
 
+/// Spawns a task that, so many polls deep, runs `probe`: it spawns the next one, and drives until
+/// that has ended. The outermost enters a phase.
+fn descend(
+    world: &Rc<World>,
+    depth: u32,
+    on_block: Option<OnBlock>,
+    probe: Box<dyn FnOnce()>,
+) -> JoinHandle<()> {
+    let inner = Rc::clone(world);
+    let task = async move {
+        if depth == 1 {
+            return probe();
+        }
+        let drive = || {
+            let next = descend(&inner, depth - 1, None, probe);
+            inner.handle.block_in_phase(|| next.is_finished())
+        };
+        let driven = match on_block {
+            Some(on_block) => {
+                let phase = Phase::custom("outer", &inner.group).on_block(on_block);
+                inner.handle.with_phase(phase, drive)
+            }
+            None => drive(),
+        };
+        driven.unwrap();
+    };
+    let builder = world.handle.task().group(&world.group);
+    builder.spawn(task).unwrap()
+}
+
 fn expected_activity(place: Place) -> Activity {
     match place {
         Place::Idle => Activity::Idle,
         Place::InHook => Activity::Driving,
         Place::InTask | Place::InMainFuture => Activity::Polling { depth: 1 },
-        Place::TwoPollsDeep => Activity::Polling { depth: 2 },
+        Place::Deep(depth) | Place::DeepInGroup(depth) => Activity::Polling { depth },
         Place::Parked => Activity::Parked,
         Place::ShuttingDown => Activity::ShuttingDown,
         Place::Closed => Activity::Closed,
@@ -481,7 +507,7 @@ fn every_operation_in_every_activity_and_phase_has_its_outcome_and_refusals_leav
             }
         }
     }
-    assert_eq!(cases, 17 * 8 * 9 * 2);
+    assert_eq!(cases, 17 * 11 * 9 * 2);
 }
 
 /// From another thread the owner's operations do not exist (they do not compile, see api.rs);

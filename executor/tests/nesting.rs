@@ -50,7 +50,7 @@ async fn from_a_thread() -> u32 {
 type Outer = fn(Pin<Box<dyn Future<Output = ()>>>);
 
 /// The outer executors, each running a future that is not `Send` on the calling thread.
-const OUTER: [(&str, Outer); 8] = [
+const OUTER: [(&str, Outer); 10] = [
     ("LocalPool", |f| LocalPool::new().run_until(f)),
     ("futures block_on", |f| futures_executor::block_on(f)),
     ("tokio current-thread", |f| current_thread().block_on(f)),
@@ -60,6 +60,11 @@ const OUTER: [(&str, Outer); 8] = [
     }),
     ("smol", |f| {
         smol::block_on(smol::LocalExecutor::new().run(f))
+    }),
+    // What async-std is made of: its `task::block_on` and `task::spawn_local` are these.
+    ("async-std", |f| async_global_executor::block_on(f)),
+    ("a local task of async-std", |f| {
+        async_global_executor::block_on(async_global_executor::spawn_local(f));
     }),
     ("pollster", |f| pollster::block_on(f)),
     ("ours", |f| Executor::new().try_block_on(f).unwrap()),
@@ -113,6 +118,18 @@ fn ours_works_on_a_worker_of_tokio_and_in_its_blocking_pool() {
     assert_eq!(runtime.block_on(pool).unwrap(), 7);
 }
 
+#[test]
+fn ours_works_on_a_thread_of_async_std_and_in_its_blocking_pool() {
+    let work = || {
+        let executor = Executor::new();
+        executor.try_block_on(work(&executor)).unwrap()
+    };
+    let thread = async_global_executor::spawn(async move { work() });
+    assert_eq!(async_global_executor::block_on(thread), 7);
+    let pool = async_global_executor::spawn_blocking(work);
+    assert_eq!(async_global_executor::block_on(pool), 7);
+}
+
 /// Runs a foreign `block_on` inside one of our tasks.
 fn inside_ours<R: 'static>(f: impl FnOnce() -> R + 'static) -> R {
     let executor = Executor::new();
@@ -144,7 +161,7 @@ fn the_futures_crate_is_refused_inside_ours_under_the_feature() {
 }
 
 #[test]
-fn tokio_smol_and_pollster_block_inside_ours_undetected() {
+fn tokio_smol_async_std_and_pollster_block_inside_ours_undetected() {
     assert_eq!(
         inside_ours(|| current_thread().block_on(from_a_thread())),
         7
@@ -156,6 +173,10 @@ fn tokio_smol_and_pollster_block_inside_ours_undetected() {
             let local = smol::LocalExecutor::new();
             smol::block_on(local.run(from_a_thread()))
         }),
+        7
+    );
+    assert_eq!(
+        inside_ours(|| async_global_executor::block_on(from_a_thread())),
         7
     );
     assert_eq!(inside_ours(|| pollster::block_on(from_a_thread())), 7);

@@ -3,6 +3,7 @@
 mod common;
 
 use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::rc::Rc;
 
@@ -183,12 +184,15 @@ fn a_guard_forgotten_in_a_poll_ends_with_the_poll() {
     let store = executor.group("store");
     let handle = executor.handle();
     let forgetful = async move {
-        std::mem::forget(handle.enter_phase(Phase::instantiating(&store)).unwrap());
+        let guard = handle.enter_phase(Phase::instantiating(&store)).unwrap();
+        let forgotten = ManuallyDrop::new(guard);
         let deferred = handle.defer(async {}).unwrap();
         assert_eq!(handle.phase().depth, 1);
         yield_now().await;
         assert_eq!(handle.phase().depth, 0);
         assert!(matches!(deferred.await, Err(JoinError::Discarded)));
+        // For the sake of a leak checker.
+        drop(ManuallyDrop::into_inner(forgotten));
     };
     let task = executor.spawn(forgetful).unwrap();
     let witness = executor.spawn({
@@ -226,7 +230,8 @@ fn a_guard_that_outlives_the_executor_is_inert() {
 fn a_guard_forgotten_outside_of_a_poll_stays_in_force_and_is_named_by_the_refusals() {
     let executor = Executor::new();
     let store = executor.group("store");
-    std::mem::forget(executor.enter_phase(Phase::instantiating(&store)).unwrap());
+    let guard = executor.enter_phase(Phase::instantiating(&store)).unwrap();
+    let forgotten = ManuallyDrop::new(guard);
     let refused = executor.tick().unwrap_err();
     assert_eq!(refused.reason(), Reason::PhaseForbids);
     assert!(
@@ -235,6 +240,9 @@ fn a_guard_forgotten_outside_of_a_poll_stays_in_force_and_is_named_by_the_refusa
             .contains("entered at executor/tests/phases.rs")
             || refused.to_string().contains("phases.rs")
     );
+    drop(executor);
+    // For the sake of a leak checker.
+    drop(ManuallyDrop::into_inner(forgotten));
 }
 
 #[test]

@@ -30,11 +30,12 @@ fn queued_waiting_and_deferred_tasks_are_dropped_with_the_executor() {
     let queued = executor
         .spawn(Box::pin(async move { drop(queued) }) as Task)
         .unwrap();
-    std::mem::forget(executor.enter_phase(Phase::instantiating(&store)).unwrap());
+    let forgotten = executor.enter_phase(Phase::instantiating(&store)).unwrap();
     let deferred = log.on_drop("deferred");
     let deferred = executor.defer(async move { drop(deferred) }).unwrap();
     drop(executor);
     assert_eq!(log.take(), ["deferred", "waiting", "queued"]);
+    drop(forgotten);
     let outside = Executor::new();
     for task in [waits, queued] {
         let outcome = outside.try_block_on(task).unwrap();

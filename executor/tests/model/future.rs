@@ -160,6 +160,7 @@ impl Drop for Script {
     fn drop(&mut self) {
         let Some(world) = world() else { return };
         world.futures.set(world.futures.get() - 1);
+        world.over.borrow_mut()[self.name] = true;
         say(format!("drop {}", self.name));
         let joining = self.joining.take();
         if world.quiet.get() {

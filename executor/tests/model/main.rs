@@ -75,7 +75,7 @@ fn compare(expected: &[String], actual: &[String]) -> Result<(), TestCaseError> 
 
 #[test]
 fn the_executor_does_what_the_model_says() {
-    try_cases(2_000, |case| {
+    try_cases(600, |case| {
         let expected = reference::Model::run(case);
         compare(&expected, &world::run(case, Schedule::Fifo))
     });
@@ -83,7 +83,7 @@ fn the_executor_does_what_the_model_says() {
 
 #[test]
 fn a_shuffled_run_is_the_same_when_it_is_run_again_and_leaves_nothing_behind() {
-    try_cases(500, |case| {
+    try_cases(150, |case| {
         let schedule = Schedule::Shuffle { seed: 7 };
         let first = world::run(case, schedule);
         compare(&first, &world::run(case, schedule))?;

@@ -223,11 +223,12 @@ fn ops(depth: u32, most: usize) -> BoxedStrategy<Vec<Op>> {
 
 fn task(depth: u32) -> BoxedStrategy<Task> {
     let step = prop_oneof![
-        4 => Just(Step::Yield),
-        4 => Just(Step::Wait),
-        3 => (any::<u8>(), any::<bool>()).prop_map(|(task, armed)| Step::Join { task, armed }),
-        1 => Just(Step::Panic),
-        8 => op(depth).prop_map(Step::Do),
+        12 => Just(Step::Yield),
+        12 => Just(Step::Wait),
+        1 => Just(Step::Do(Op::Shutdown)),
+        9 => (any::<u8>(), any::<bool>()).prop_map(|(task, armed)| Step::Join { task, armed }),
+        3 => Just(Step::Panic),
+        24 => op(depth).prop_map(Step::Do),
     ];
     let on_drop = prop_oneof![3 => Just(Vec::new()), 1 => vec(op(depth.min(1)), 1..3)];
     (vec(step, 0..6), on_drop, prop::bool::weighted(0.1))
@@ -241,12 +242,16 @@ fn task(depth: u32) -> BoxedStrategy<Task> {
 
 pub(crate) fn case() -> impl Strategy<Value = Case> {
     let depth = prop_oneof![3 => Just(128), 1 => 1..4u32];
-    (any::<bool>(), depth, vec(ops(1, 3), 0..3), ops(3, 24)).prop_map(
-        |(host, max_poll_depth, parks, ops)| Case {
+    (
+        any::<bool>(),
+        depth,
+        vec(vec(op(1), 0..3), 0..3),
+        ops(3, 24),
+    )
+        .prop_map(|(host, max_poll_depth, parks, ops)| Case {
             host,
             max_poll_depth,
             parks,
             ops,
-        },
-    )
+        })
 }

@@ -32,11 +32,18 @@ pub(crate) struct World {
     host: Arc<CountWakes>,
     pub(crate) outputs: Arc<AtomicUsize>,
     pub(crate) futures: Cell<usize>,
+    /// Whose future is gone. Whether a host is roused by a wake of such a one from another thread
+    /// Whose future is gone. Whether a stale waker of such a one rouses the host is not promised,
+    /// so that is not tried.
+    pub(crate) over: RefCell<Vec<bool>>,
+    has_host: bool,
     names: Cell<usize>,
     handles: RefCell<Vec<Option<Joinable>>>,
     pub(crate) wakers: RefCell<Vec<Option<Waker>>>,
     groups: RefCell<Vec<Option<Group>>>,
     guards: RefCell<Vec<Option<PhaseGuard>>>,
+    /// Not dropped before the executor is; after that, for the sake of a leak checker.
+    forgotten: RefCell<Vec<PhaseGuard>>,
     spawner: RefCell<Option<Spawner>>,
     parks: RefCell<Vec<Vec<Op>>>,
     /// Destructors do nothing now: in what order a shutdown drops is not promised.
@@ -109,6 +116,7 @@ impl World {
         self.names.set(name + 1);
         self.handles.borrow_mut().push(None);
         self.wakers.borrow_mut().push(None);
+        self.over.borrow_mut().push(false);
         name
     }
 
@@ -276,9 +284,10 @@ impl World {
         }
         let waker = self.wakers.borrow()[name].clone();
         let Some(waker) = waker else { return };
-        if how == Waking::Waker {
+        let stale = self.has_host && self.over.borrow()[name];
+        if how == Waking::Waker && !(stale && self.closed.get()) {
             waker.wake();
-        } else {
+        } else if how == Waking::Thread && !stale {
             std::thread::spawn(move || waker.wake()).join().unwrap();
         }
     }
@@ -343,7 +352,7 @@ impl World {
                         false
                     }
                     Ending::Forget => {
-                        std::mem::forget(guard);
+                        self.forgotten.borrow_mut().push(guard);
                         false
                     }
                 };
@@ -480,11 +489,14 @@ pub(crate) fn run(case: &Case, schedule: Schedule) -> Vec<String> {
         host,
         outputs: Arc::default(),
         futures: Cell::default(),
+        over: RefCell::default(),
+        has_host: case.host,
         names: Cell::default(),
         handles: RefCell::default(),
         wakers: RefCell::default(),
         groups: RefCell::new(groups.map(Some).to_vec()),
         guards: RefCell::default(),
+        forgotten: RefCell::default(),
         spawner: RefCell::default(),
         parks: RefCell::new(case.parks.iter().rev().cloned().collect()),
         quiet: Cell::default(),

@@ -51,6 +51,8 @@ struct Entry {
     abort_asked: bool,
     /// The world holds a waker.
     waker: bool,
+    /// The future is gone.
+    over: bool,
     /// A wake by another thread is under way.
     claimed: bool,
 }

@@ -21,6 +21,7 @@ impl Model {
             remote: false,
             abort_asked: false,
             waker: false,
+            over: false,
             claimed: false,
         });
         self.entries.len() - 1
@@ -210,6 +211,7 @@ impl Model {
         match how {
             Waking::Handle if entry.handle && !entry.remote => self.wake(name),
             Waking::Waker if entry.waker && !self.closed => self.wake(name),
+            Waking::Thread if self.host && entry.over => {}
             Waking::Thread if entry.waker && !entry.claimed && !self.closed => {
                 self.entries[name].claimed = true;
                 self.send(Message::Wake(name));

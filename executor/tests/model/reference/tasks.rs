@@ -136,6 +136,7 @@ impl Model {
     }
 
     pub(super) fn drop_future(&mut self, name: usize) -> Flow {
+        self.entries[name].over = true;
         self.say(format!("drop {name}"));
         let task = Arc::clone(&self.entries[name].task);
         let joining = self.entries[name].joining.take();
