@@ -1,0 +1,160 @@
+//! One workload on one executor: its name, how it is set up, and how it is repeated.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// A workload that is set up on one executor and can be repeated.
+pub struct Bench {
+    operations: u64,
+    run: Box<dyn FnMut(u64) -> Duration>,
+}
+
+impl Bench {
+    /// A bench whose iterations do `operations` operations each. `run` repeats the workload as
+    /// often as it is told, checks the result, and returns the time of what is measured.
+    pub fn new(operations: u64, run: impl FnMut(u64) -> Duration + 'static) -> Self {
+        Self {
+            operations,
+            run: Box::new(run),
+        }
+    }
+
+    /// How many operations one iteration does.
+    pub fn operations(&self) -> u64 {
+        self.operations
+    }
+
+    /// Repeats the workload and returns the time of what is measured.
+    ///
+    /// # Panics
+    ///
+    /// When the workload came to a wrong result; the message names it.
+    pub fn run(&mut self, iterations: u64) -> Duration {
+        (self.run)(iterations)
+    }
+}
+
+impl fmt::Debug for Bench {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bench")
+            .field("operations", &self.operations)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The name of a workload on an executor: `spawn_join/tasks=10000/ours`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// The workload with its sizes: `spawn_join/tasks=10000`.
+    pub workload: String,
+    /// The executor.
+    pub executor: &'static str,
+}
+
+impl Label {
+    /// Compares what a workload came to with what it must come to.
+    ///
+    /// # Panics
+    ///
+    /// When they differ; the message begins with the workload and the executor.
+    #[track_caller]
+    pub fn check<T: PartialEq + fmt::Debug>(&self, what: &str, came: T, must: T) {
+        assert!(
+            came == must,
+            "{self}: {what} is {came:?} and must be {must:?}"
+        );
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.workload, self.executor)
+    }
+}
+
+/// What an executor offers, which decides what ours is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// Join handles, and wakes from other threads.
+    Handles,
+    /// Less than that: a set of futures, a function that blocks.
+    Less,
+}
+
+type Start = Box<dyn Fn(Label) -> Result<Bench, String>>;
+
+/// A workload on an executor, not set up yet.
+pub struct Case {
+    /// Its name.
+    pub label: Label,
+    /// What one operation is: `task`, `wake`.
+    pub operation: &'static str,
+    /// What the executor offers.
+    pub offer: Offer,
+    start: Start,
+}
+
+impl Case {
+    /// A case that `start` sets up.
+    pub fn new(
+        workload: impl Into<String>,
+        executor: &'static str,
+        operation: &'static str,
+        offer: Offer,
+        start: impl Fn(Label) -> Result<Bench, String> + 'static,
+    ) -> Self {
+        Self {
+            label: Label {
+                workload: workload.into(),
+                executor,
+            },
+            operation,
+            offer,
+            start: Box::new(start),
+        }
+    }
+
+    /// Sets it up.
+    ///
+    /// # Errors
+    ///
+    /// Why the executor can't run here, or can't do this: to be shown in the table.
+    pub fn start(&self) -> Result<Bench, String> {
+        (self.start)(self.label.clone())
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Case({})", self.label)
+    }
+}
+
+/// Takes the time between two moments that futures of one thread mark.
+#[derive(Debug, Default)]
+pub struct Clock {
+    started: std::cell::Cell<Option<Instant>>,
+    elapsed: std::cell::Cell<Duration>,
+}
+
+impl Clock {
+    /// Marks the beginning.
+    pub fn start(&self) {
+        self.started.set(Some(Instant::now()));
+    }
+
+    /// Marks the end.
+    ///
+    /// # Panics
+    ///
+    /// When the beginning was not marked.
+    pub fn stop(&self) {
+        let started = self.started.get().expect("the clock was started");
+        self.elapsed.set(started.elapsed());
+    }
+
+    /// The time between.
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed.get()
+    }
+}

@@ -1,0 +1,58 @@
+//! `futures::executor::LocalPool`, its tasks spawned with handles.
+
+use std::cell::RefCell;
+use std::future::Future;
+
+use futures::executor::{LocalPool, LocalSpawner};
+use futures::future::RemoteHandle;
+use futures::task::LocalSpawnExt;
+
+use crate::case::{Case, Offer};
+use crate::peer::Peer;
+use crate::workload;
+
+/// The pool.
+pub(crate) struct Pool(RefCell<LocalPool>);
+
+impl Peer for Pool {
+    const NAME: &'static str = "futures-local-pool";
+    type Spawner = LocalSpawner;
+    type Join<T: 'static> = RemoteHandle<T>;
+
+    fn start() -> Result<Self, String> {
+        Ok(Self(RefCell::new(LocalPool::new())))
+    }
+
+    fn spawner(&self) -> LocalSpawner {
+        self.0.borrow().spawner()
+    }
+
+    fn block_on<F: Future>(&self, main: F) -> F::Output {
+        self.0.borrow_mut().run_until(main)
+    }
+
+    fn spawn<F>(spawner: &LocalSpawner, future: F) -> RemoteHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let handle = spawner.spawn_local_with_handle(future);
+        handle.expect("the pool runs")
+    }
+
+    fn value<T: 'static>(joined: T) -> T {
+        joined
+    }
+
+    fn detach<T: 'static>(join: RemoteHandle<T>) {
+        join.forget();
+    }
+
+    fn cancel<T: 'static>(join: RemoteHandle<T>) {
+        drop(join);
+    }
+}
+
+pub(crate) fn cases() -> Vec<Case> {
+    workload::cases::<Pool>(Offer::Handles)
+}

@@ -1,0 +1,107 @@
+//! Tasks that yield to each other.
+//!
+//! Where a task that wakes itself is polled again at once, it yields to nobody, and there is
+//! nothing to measure: such an executor is left out, with this reason.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use super::parts::{Slot, YieldOnce};
+use crate::case::{Bench, Clock, Label};
+use crate::peer::Peer;
+
+/// What the tasks share.
+struct Round {
+    tasks: u64,
+    /// How many tasks have had their first poll.
+    entered: Cell<u64>,
+    /// How many have yielded as often as they are to be measured.
+    measured: Cell<u64>,
+    clock: Clock,
+    done: Slot,
+}
+
+impl Round {
+    /// The last one to enter starts the clock.
+    fn enter(&self) {
+        self.entered.set(self.entered.get() + 1);
+        if self.entered.get() == self.tasks {
+            self.clock.start();
+        }
+    }
+
+    /// The last one to leave stops it: since it started it every task was polled as often as it
+    /// yielded, by an executor that polls in turn.
+    fn leave(&self) {
+        self.measured.set(self.measured.get() + 1);
+        if self.measured.get() == self.tasks {
+            self.clock.stop();
+            self.done.send(self.tasks);
+        }
+    }
+}
+
+/// `tasks` tasks yield once an iteration; that they are spawned and joined is not measured.
+pub fn yields<P: Peer>(label: Label, tasks: u64) -> Result<Bench, String> {
+    let executor = P::start()?;
+    if !take_turns(&executor) {
+        return Err("a task that wakes itself is polled again at once: it yields to nobody".into());
+    }
+    let mut handles = Vec::with_capacity(tasks as usize);
+    Ok(Bench::new(tasks, move |iterations| {
+        let spawner = executor.spawner();
+        let round = Rc::new(Round {
+            tasks,
+            entered: Cell::new(0),
+            measured: Cell::new(0),
+            clock: Clock::default(),
+            done: Slot::default(),
+        });
+        let sum = executor.block_on(async {
+            handles.extend((0..tasks).map(|_| P::spawn(&spawner, task(round.clone(), iterations))));
+            round.done.receive().await;
+            let mut sum = 0;
+            for handle in handles.drain(..) {
+                sum += P::value(handle.await);
+            }
+            sum
+        });
+        label.check("the number of yields", sum, iterations * tasks);
+        round.clock.elapsed()
+    }))
+}
+
+async fn task(round: Rc<Round>, iterations: u64) -> u64 {
+    round.enter();
+    let mut yielded = 0;
+    for _ in 0..iterations {
+        YieldOnce::default().await;
+        yielded += 1;
+    }
+    round.leave();
+    // Nobody ends while others are measured.
+    YieldOnce::default().await;
+    yielded
+}
+
+/// Whether tasks that yield are polled in turn.
+fn take_turns<P: Peer>(executor: &P) -> bool {
+    let spawner = executor.spawner();
+    let order = Rc::new(RefCell::new(Vec::new()));
+    executor.block_on(async {
+        let tasks = [1, 2].map(|name| {
+            let order = order.clone();
+            P::spawn(&spawner, async move {
+                for _ in 0..3 {
+                    order.borrow_mut().push(name);
+                    YieldOnce::default().await;
+                }
+            })
+        });
+        for task in tasks {
+            P::value::<()>(task.await);
+        }
+    });
+    let order = order.borrow();
+    order.len() == 6 && order.windows(2).all(|pair| pair[0] != pair[1])
+}
