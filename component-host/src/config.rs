@@ -9,12 +9,16 @@ use std::time::Duration;
 pub struct Config {
     pub(crate) fuel: u64,
     pub(crate) fuel_slice: Option<u64>,
+    pub(crate) unsuspended_fuel: u64,
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_memory: usize,
     pub(crate) max_table_elements: usize,
     pub(crate) max_instances: usize,
     pub(crate) max_handles: usize,
     pub(crate) max_tasks: usize,
+    pub(crate) max_threads: usize,
+    pub(crate) max_waitables: usize,
+    pub(crate) max_stream_bytes: u64,
     pub(crate) max_nesting: usize,
     pub(crate) max_call_bytes: u64,
     pub(crate) max_component_size: usize,
@@ -36,6 +40,8 @@ impl Config {
         Config {
             fuel: DEFAULT_FUEL,
             fuel_slice: None,
+            // About 40 ms.
+            unsuspended_fuel: 10_000_000,
             timeout: None,
             // What a careful host gives a plug-in; CPython's components ask for some 50 MiB.
             max_memory: 1 << 30,
@@ -46,6 +52,10 @@ impl Config {
             // wasmtime's limit for live handles in one store.
             max_handles: 100_000,
             max_tasks: 100_000,
+            max_threads: 100_000,
+            max_waitables: 100_000,
+            // As for the values of a call.
+            max_stream_bytes: 128 << 20,
             max_nesting: crate::limits::MAX_NESTING,
             // wasmtime's `hostcall_fuel`.
             max_call_bytes: 128 << 20,
@@ -54,23 +64,35 @@ impl Config {
         }
     }
 
-    /// The fuel for one entry into the guest: one instantiation, one call from the host, or one
-    /// turn of a suspended thread. A unit is about one instruction; a crossing of a component
-    /// boundary costs 50 more, a suspension 500. The default is 1,000,000,000.
+    /// The fuel for one call from the host, with all that it calls and all turns of its threads,
+    /// or for one start function. A unit is about one instruction; a crossing of a component
+    /// boundary costs 50 more, a suspension 500. The default is 1,000,000,000, about four seconds.
     pub fn fuel(mut self, units: u64) -> Config {
         self.fuel = units;
         self
     }
 
-    /// Runs guests in slices of so much fuel, between which a [timeout](Config::timeout) is
-    /// checked. Functions are then translated when a component is compiled, not when they are
-    /// first called.
+    /// Runs guests in slices of so much fuel, at least 1,000. Between two slices a
+    /// [timeout](Config::timeout) and an [interrupt](crate::InterruptHandle) are heeded, and, in
+    /// calls and in [`Linker::instantiate_async`](crate::Linker::instantiate_async), the executor
+    /// runs its other tasks: everything but what belongs to the same store. Functions are then
+    /// translated when a component is compiled, not when they are first called.
     pub fn fuel_slice(mut self, units: u64) -> Config {
         self.fuel_slice = Some(units.max(1_000));
         self
     }
 
-    /// The longest time one entry into the guest may take. Implies slices of fuel: of 1,000,000
+    /// With [slices](Config::fuel_slice), the fuel for one call of a `realloc` or a `post-return`,
+    /// which cannot be suspended: so long other tasks may have to wait. The default is 10,000,000,
+    /// about 40 ms.
+    pub fn unsuspended_fuel(mut self, units: u64) -> Config {
+        self.unsuspended_fuel = units;
+        self
+    }
+
+    /// The longest time a call from the host may take, while guest code runs, or one start
+    /// function. A guest that waits is not ended by it: whoever awaits the call can do that, by
+    /// dropping the call's future. Implies slices of fuel: of 1,000,000
     /// units, about 4 ms, unless [set otherwise](Config::fuel_slice).
     pub fn timeout(mut self, timeout: Duration) -> Config {
         self.timeout = Some(timeout);
@@ -90,8 +112,8 @@ impl Config {
         self
     }
 
-    /// The component instances, and the core instances, that a store may ever have. The default
-    /// is 10,000 each.
+    /// The component instances, and the core instances, that a store may ever have; the tables and
+    /// the memories as well. The default is 10,000 of each.
     pub fn max_instances(mut self, instances: usize) -> Config {
         self.max_instances = instances;
         self
@@ -107,6 +129,27 @@ impl Config {
     /// The tasks that a store may have at a time, running or waiting. The default is 100,000.
     pub fn max_tasks(mut self, tasks: usize) -> Config {
         self.max_tasks = tasks;
+        self
+    }
+
+    /// The guest threads that a store may have at a time: one for each task, and those that guests
+    /// make. The default is 100,000.
+    pub fn max_threads(mut self, threads: usize) -> Config {
+        self.max_threads = threads;
+        self
+    }
+
+    /// The waitable sets, the subtasks, and the ends of streams and futures that a store may have
+    /// at a time, together. The default is 100,000.
+    pub fn max_waitables(mut self, waitables: usize) -> Config {
+        self.max_waitables = waitables;
+        self
+    }
+
+    /// The bytes that one copy between the two ends of a stream or a future may move. The default
+    /// is 128 MiB.
+    pub fn max_stream_bytes(mut self, bytes: u64) -> Config {
+        self.max_stream_bytes = bytes;
         self
     }
 

@@ -11,8 +11,8 @@ use crate::chain::Frame;
 use crate::component::definitions::Name;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::data::{DataCell, TakenData};
-use crate::store::drive::{self, Base};
-use crate::store::{Aftermath, Discarded, Store, StoreInner};
+use crate::store::drive::{self, Base, Driven};
+use crate::store::{Aftermath, Discarded, Meter, Store, StoreInner};
 use crate::types::FuncType;
 use crate::val::Val;
 use std::cell::Cell;
@@ -76,6 +76,7 @@ impl Func {
         let mut args = args.to_vec();
         async move {
             func.check_call(&store, &args)?;
+            store.until_no_slice_is_left().await;
             let mut results = match &func.inner {
                 FuncInst::Lifted(callee) => {
                     let call = HostCall::new(Vec::new());
@@ -85,20 +86,24 @@ impl Func {
                         cx.data_mut().give(&mut args, types, Some(&call))
                     })??;
                     call.args.set(Some(args));
-                    let base = Base::call(at);
+                    let base = Base::call(at, &call);
                     let phase = || Frame::Phase {
                         what: format!("the host called `{}`", callee.entry.name),
                         entered_at: at,
                     };
-                    let begun = drive::run(&store, &base, "call a function", |cx| {
+                    let driven = drive::run(&store, &base, "call a function", |cx| {
                         let caller = TaskCaller::Host(Rc::clone(&call));
                         let (task, flow) = canon_lift(cx, callee, caller)?;
                         call.task.set(Some(task));
                         Ok(flow)
                     });
-                    if let Err(error) = begun {
-                        call.discard(&store);
-                        return Err(error.with_frame(phase()));
+                    match driven {
+                        Ok(Driven::Done) => {}
+                        Ok(Driven::SliceOver) => drive::go_on_later(&store, base),
+                        Err(error) => {
+                            call.discard(&store);
+                            return Err(error.with_frame(phase()));
+                        }
                     }
                     let given_up = CancelOnDrop {
                         store: Rc::downgrade(&store),
@@ -155,6 +160,8 @@ pub(crate) struct HostCall {
     task: Cell<Option<TaskId>>,
     args: Cell<Option<Vec<Val>>>,
     result: Cell<Option<Result<Vec<Val>>>>,
+    /// What its budget has left, once guest code has run for it.
+    pub(crate) meter: Cell<Option<Meter>>,
     resolved: Cell<bool>,
     /// Set when nobody wants the result.
     given_up: Cell<bool>,
@@ -169,6 +176,7 @@ impl HostCall {
             task: Cell::new(None),
             args: Cell::new(Some(args)),
             result: Cell::new(None),
+            meter: Cell::new(None),
             resolved: Cell::new(false),
             given_up: Cell::new(false),
             waiter: Cell::new(None),
@@ -394,8 +402,11 @@ impl<'a, T> Caller<'a, T> {
         self.executor
     }
 
-    /// Records work to be done once the instantiation in progress has succeeded; it is discarded
+    /// Records work to be done once the instantiation in progress has succeeded; it is dropped
     /// when the instantiation fails. Outside an instantiation it is spawned.
+    ///
+    /// The handle of dropped work gives `Discarded`, or `Aborted` in an
+    /// [asynchronous](crate::Linker::instantiate_async) instantiation.
     ///
     /// # Errors
     ///
@@ -405,9 +416,8 @@ impl<'a, T> Caller<'a, T> {
     where
         F: Future + 'static,
     {
-        self.executor
-            .defer(future)
-            .map_err(|error| Error::from(error.into_refused()))
+        let deferred = self.data.deferral().defer(self.executor, future);
+        deferred.map_err(Error::from)
     }
 }
 

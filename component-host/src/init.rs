@@ -11,7 +11,8 @@ use std::future::Future;
 use std::panic::Location;
 
 impl<T: 'static> Linker<T> {
-    /// Makes an instance of the component and awaits its export `init`: where a component does
+    /// Makes an instance of the component, in [slices of fuel](Linker::instantiate_async) where
+    /// they are set, and awaits its export `init`: where a component does
     /// what its start functions cannot, which is to wait.
     ///
     /// `init` takes no parameters; an async function may wait for async imports. What start
@@ -26,8 +27,8 @@ impl<T: 'static> Linker<T> {
     ///
     /// # Cancellation
     ///
-    /// The component is instantiated at the first poll. Dropping the future later cancels the call
-    /// of `init`, as [`Func::call`](crate::Func::call) says.
+    /// Nothing happens before the first poll. Dropping the future gives the instantiation up, or
+    /// cancels the call of `init`, as [`Func::call`](crate::Func::call) says.
     #[track_caller]
     pub fn instantiate_then(
         &self,
@@ -37,7 +38,7 @@ impl<T: 'static> Linker<T> {
     ) -> impl Future<Output = Result<Instance>> {
         let at = Location::caller();
         async move {
-            let instance = self.instantiate_at(store, component, at)?;
+            let instance = self.instantiate_async_at(store, component, at).await?;
             let func = instance.get_func(store, init)?;
             match func.call_at(store, &[], at).await? {
                 Some(Val::Result(Err(error))) => Err(Error::host(match error {

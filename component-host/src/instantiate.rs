@@ -28,14 +28,17 @@ use crate::limits::MAX_INSTANTIATION_BYTES;
 use crate::linker::full_name;
 use crate::origin::CoreOrigin;
 use crate::runtime::{Env, Item, RtComponent, RtInstance, ScopeRef, at};
-use crate::store::StoreInner;
+use crate::store::{StoreInner, drive};
 use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
 use std::panic::Location;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::{self, Poll, Waker};
 use vestibule_executor::Phase;
 
-/// Instantiates the component with the given imports.
+/// Instantiates the component with the given imports, at once.
 pub(crate) fn instantiate(
     store: &Rc<StoreInner>,
     component: &Component,
@@ -45,39 +48,83 @@ pub(crate) fn instantiate(
     if store.is_taken() {
         return Err(store.busy("instantiate a component", at));
     }
-    let root = component
-        .decoded
-        .root
-        .name
-        .clone()
-        .unwrap_or_else(|| "root".into());
-    let phase = Phase::instantiating(&store.group)
-        .label(format!("component `{root}`"))
-        .entered_at(at);
+    let root = root_name(component);
+    let phase = phase(store, &root, at);
     store.executor.with_phase(phase, || {
-        let mut walk = Walk {
-            store,
-            imports: Resolver::new(imports),
-            at,
-            scopes: Vec::new(),
-            made: Vec::new(),
-            envs: Vec::new(),
-            bytes_left: MAX_INSTANTIATION_BYTES,
-        };
-        match walk.run(component, &root) {
-            Ok(exports) => Ok(Instance {
-                store: Rc::downgrade(store),
-                exports: Rc::new(exports),
-            }),
-            Err(error) => {
-                walk.lock_down();
-                Err(error.with_frame(Frame::Phase {
-                    what: format!("instantiating component `{root}`"),
-                    entered_at: at,
-                }))
-            }
+        let mut walk = Walk::new(store, imports, at, false);
+        let walked = pin!(walk.instantiate(component, &root));
+        match walked.poll(&mut task::Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(bug!("an instantiation that does not yield has yielded")),
         }
     })
+}
+
+/// Instantiates the component in slices of fuel, between which the executor runs everything but
+/// this store. Each poll is a phase of its own.
+pub(crate) async fn instantiate_async(
+    store: &Rc<StoreInner>,
+    component: &Component,
+    imports: &dyn Imports,
+    at: &'static Location<'static>,
+) -> Result<Instance> {
+    store.until_no_slice_is_left().await;
+    if store.is_taken() {
+        return Err(store.busy("instantiate a component", at));
+    }
+    let root = root_name(component);
+    let mut walk = Walk::new(store, imports, at, true);
+    let deferred = Deferred::begin(store);
+    let mut walked = pin!(walk.instantiate(component, &root));
+    let instance = poll_fn(|cx| {
+        let polled =
+            store
+                .executor
+                .with_phase(phase(store, &root, at), || match walked.as_mut().poll(cx) {
+                    Poll::Ready(Err(error)) => Err(error),
+                    Poll::Ready(Ok(instance)) => Ok(Some(instance)),
+                    Poll::Pending => Ok(None),
+                });
+        match polled {
+            Ok(None) => Poll::Pending,
+            Ok(Some(instance)) => Poll::Ready(Ok(instance)),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    })
+    .await?;
+    deferred.release();
+    Ok(instance)
+}
+
+/// What an asynchronous instantiation deferred; discarded unless it is released.
+struct Deferred<'a>(&'a StoreInner);
+
+impl<'a> Deferred<'a> {
+    fn begin(store: &'a StoreInner) -> Deferred<'a> {
+        store.deferral.begin(store.group.subgroup("deferred"));
+        Deferred(store)
+    }
+
+    fn release(self) {
+        self.0.deferral.release();
+    }
+}
+
+impl Drop for Deferred<'_> {
+    fn drop(&mut self) {
+        self.0.deferral.discard();
+    }
+}
+
+fn root_name(component: &Component) -> Name {
+    let name = component.decoded.root.name.clone();
+    name.unwrap_or_else(|| "root".into())
+}
+
+fn phase(store: &StoreInner, root: &Name, at: &'static Location<'static>) -> Phase {
+    Phase::instantiating(&store.group)
+        .label(format!("component `{root}`"))
+        .entered_at(at)
 }
 
 struct Walk<'a> {
@@ -91,6 +138,9 @@ struct Walk<'a> {
     envs: Vec<Weak<Env>>,
     /// What the rest of the instantiation may cost.
     bytes_left: u64,
+    /// Whether start functions yield to the executor between slices of fuel.
+    yields: bool,
+    done: bool,
 }
 
 /// One component that is being instantiated: its index spaces, as far as they are filled.
@@ -120,8 +170,46 @@ struct Scope {
     export_names: BTreeMap<u32, Name>,
 }
 
-impl Walk<'_> {
-    fn run(&mut self, component: &Component, root: &Name) -> Result<RtInstance> {
+impl<'a> Walk<'a> {
+    fn new(
+        store: &'a Rc<StoreInner>,
+        imports: &'a dyn Imports,
+        at: &'static Location<'static>,
+        yields: bool,
+    ) -> Walk<'a> {
+        Walk {
+            store,
+            imports: Resolver::new(imports),
+            at,
+            scopes: Vec::new(),
+            made: Vec::new(),
+            envs: Vec::new(),
+            bytes_left: MAX_INSTANTIATION_BYTES,
+            yields,
+            done: false,
+        }
+    }
+
+    async fn instantiate(&mut self, component: &Component, root: &Name) -> Result<Instance> {
+        match self.run(component, root).await {
+            Ok(exports) => {
+                self.done = true;
+                Ok(Instance {
+                    store: Rc::downgrade(self.store),
+                    exports: Rc::new(exports),
+                })
+            }
+            Err(error) => {
+                self.lock_down();
+                Err(error.with_frame(Frame::Phase {
+                    what: format!("instantiating component `{root}`"),
+                    entered_at: self.at,
+                }))
+            }
+        }
+    }
+
+    async fn run(&mut self, component: &Component, root: &Name) -> Result<RtInstance> {
         let root_component = RtComponent {
             def: Arc::clone(&component.decoded.root),
             env: None,
@@ -135,7 +223,7 @@ impl Walk<'_> {
             if let Some(definition) = def.definitions.get(scope.next) {
                 scope.next += 1;
                 self.charge_definition(definition)?;
-                self.define(definition)?;
+                self.define(definition).await?;
                 continue;
             }
             self.imports.finish()?;
@@ -149,7 +237,7 @@ impl Walk<'_> {
         }
     }
 
-    fn define(&mut self, definition: &Definition) -> Result<()> {
+    async fn define(&mut self, definition: &Definition) -> Result<()> {
         let at = self.at;
         if uses_imports(definition) {
             self.imports.finish()?;
@@ -158,7 +246,7 @@ impl Walk<'_> {
             Definition::Instance(InstanceDef::Instantiate { component, args }) => {
                 return self.instantiate_inner(*component, args);
             }
-            Definition::CoreInstance(def) => return self.core_instance(def),
+            Definition::CoreInstance(def) => return self.core_instance(def).await,
             Definition::Canon(canon) => {
                 let store = Rc::clone(self.store);
                 let scope = self.scope()?;
@@ -237,6 +325,7 @@ impl Walk<'_> {
 
     /// The instantiation failed: nothing may enter what it made.
     fn lock_down(&mut self) {
+        self.done = true;
         let made = std::mem::take(&mut self.made);
         let _ = self.store.enter("give up an instantiation", self.at, |cx| {
             cx.data_mut().lock_down(&made);
@@ -248,6 +337,11 @@ impl Drop for Walk<'_> {
     /// An outer scope holds what an inner one exports, and the inner one its outer: such cycles
     /// would never be freed. Nothing looks anything up in a scope once the walk is over.
     fn drop(&mut self) {
+        if !self.done {
+            // The instantiation is given up, between two slices of fuel.
+            drive::give_up(self.store);
+            self.lock_down();
+        }
         for env in self.envs.iter().filter_map(Weak::upgrade) {
             env.clear();
         }

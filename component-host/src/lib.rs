@@ -74,7 +74,7 @@ pub use error::{Error, ErrorKind, LimitError, Result};
 pub use func::{Accessor, Caller, Func};
 pub use instance::Instance;
 pub use linker::{Linker, LinkerInstance};
-pub use store::Store;
+pub use store::{InterruptHandle, Store};
 pub use streams::{
     AsStore, Element, FutureReader, FutureWriter, StreamReader, StreamWriter, future, stream,
 };

@@ -107,7 +107,46 @@ impl<T: 'static> Linker<T> {
         self.instantiate_at(store, component, Location::caller())
     }
 
-    pub(crate) fn instantiate_at(
+    /// As [`instantiate`](Linker::instantiate), in the slices of fuel that
+    /// [`Config::fuel_slice`](crate::Config::fuel_slice) sets: between two slices of a start
+    /// function the executor runs everything but this store. Without slices it runs at once when
+    /// it is first polled.
+    ///
+    /// What a host function defers by [`Caller::defer`](crate::Caller::defer) is held until the
+    /// instantiation has succeeded; what it defers on the executor itself, until the end of a
+    /// slice.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`instantiate`](Linker::instantiate).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future gives the instantiation up: the instances made so far are locked down,
+    /// and what was deferred is dropped.
+    #[track_caller]
+    pub fn instantiate_async(
+        &self,
+        store: &Store<T>,
+        component: &Component,
+    ) -> impl Future<Output = Result<Instance>> {
+        self.instantiate_async_at(store, component, Location::caller())
+    }
+
+    pub(crate) async fn instantiate_async_at(
+        &self,
+        store: &Store<T>,
+        component: &Component,
+        at: &'static Location<'static>,
+    ) -> Result<Instance> {
+        let imports = LinkedImports {
+            linker: self,
+            store,
+        };
+        instantiate::instantiate_async(&store.inner, component, &imports, at).await
+    }
+
+    fn instantiate_at(
         &self,
         store: &Store<T>,
         component: &Component,

@@ -258,8 +258,8 @@ fn run<R>(
     operation: impl FnOnce(&mut Context<'_>) -> Result<R>,
 ) -> Result<R> {
     let mut outcome = None;
-    let base = Base::call(Location::caller());
-    drive::run(store, &base, "use a stream or a future", |cx| {
+    let base = Base::synchronous(Location::caller());
+    drive::run_to_end(store, &base, "use a stream or a future", |cx| {
         outcome = Some(operation(cx)?);
         Ok(Flow::Returned)
     })?;

@@ -207,7 +207,8 @@ fn from_host(
 
 impl GuestBuffer {
     fn lift(&self, cx: &mut Context<'_>, t: &Type, n: u32, peer: Peer) -> Result<Vec<Val>, Error> {
-        let mut lift = LiftLowerContext::new(cx, &self.opts, self.inst, Scope::None, peer);
+        let mut lift =
+            LiftLowerContext::new(cx, &self.opts, self.inst, Scope::None, peer).for_copy();
         match load_list_from_valid_range(&mut lift, self.ptr, n.into(), t)? {
             Val::List(values) => Ok(values),
             other => Err(bug!("the elements of a stream are {}", other.kind())),
@@ -221,7 +222,8 @@ impl GuestBuffer {
         values: &[Val],
         peer: Peer,
     ) -> Result<(), Error> {
-        let mut lower = LiftLowerContext::new(cx, &self.opts, self.inst, Scope::None, peer);
+        let mut lower =
+            LiftLowerContext::new(cx, &self.opts, self.inst, Scope::None, peer).for_copy();
         store_list_into_valid_range(&mut lower, values, self.ptr, t)
     }
 
@@ -232,7 +234,8 @@ impl GuestBuffer {
         byte_length: u64,
         read: impl FnOnce(&[u8]) -> R,
     ) -> Result<R, Error> {
-        let mut lift = LiftLowerContext::new(cx, &self.opts, self.inst, Scope::None, Peer::Guest);
+        let mut lift =
+            LiftLowerContext::new(cx, &self.opts, self.inst, Scope::None, Peer::Guest).for_copy();
         lift.charge(byte_length)?;
         valid_range(lift.memory()?, self.ptr, byte_length).map(read)
     }

@@ -319,10 +319,12 @@ fn return_sync(
     if let Some(post_return) = callee.opts.post_return {
         cx.data_mut().thread_mut(thread)?.frame = CoreFrame::PostReturn;
         cx.data_mut().instance_mut(callee.inst).may_leave = false;
+        let outer = cx.data_mut().fuel.begin_unsuspended();
         match engine::call(cx, post_return, flat_results, 0)? {
             Run::Done(_) => {}
             Run::Suspended(_) => return Err(bug!("post-return was suspended")),
         }
+        cx.data_mut().fuel.end_unsuspended(outer);
         cx.data_mut().instance_mut(callee.inst).may_leave = true;
     }
     Ok(())

@@ -80,6 +80,7 @@ pub(crate) fn canon_lower(
         !state.instance(lowered.inst).may_leave,
         Trap::CannotLeaveComponent
     );
+    state.check_waitables(1)?;
     let caller = state.current_thread()?;
     let mut subtask = Subtask::new(Rc::clone(lowered), caller, flat_args.to_vec());
     subtask.first_call =

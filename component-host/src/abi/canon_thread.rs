@@ -42,9 +42,7 @@ pub(crate) fn thread_new_indirect(
     let func = engine::table_func(cx, table, fi, param)?;
     let state = cx.data_mut();
     let task = state.current_task()?;
-    if state.threads.len() >= state.config.max_tasks {
-        return Err(state.limit_refused("max_tasks"));
-    }
+    state.check_threads()?;
     let entry = Entry {
         role: Role::Thread,
         name: state.unnamed.clone(),

@@ -12,6 +12,8 @@ use crate::trap::Trap;
 
 pub(crate) fn waitable_set_new(state: &mut State, inst: InstanceId) -> Result<u32, Error> {
     state.check_leave(inst)?;
+    state.check_handles(1)?;
+    state.check_waitables(1)?;
     let set = state.sets.insert(WaitableSet::default());
     state.add_handle(inst, Handle::WaitableSet(set))
 }

@@ -23,8 +23,10 @@ pub(crate) struct LiftLowerContext<'a, 'b> {
     inst: InstanceId,
     scope: Scope,
     peer: Peer,
-    /// What the host may still allocate for this call.
+    /// What the host may still allocate for this call, or this copy.
     bytes_left: u64,
+    /// The limit that says so.
+    limit: &'static str,
 }
 
 /// How many bytes of values the host handles in about the time of one interpreted instruction.
@@ -54,7 +56,15 @@ impl<'a, 'b> LiftLowerContext<'a, 'b> {
             scope,
             peer,
             bytes_left,
+            limit: "max_call_bytes",
         }
+    }
+
+    /// For the elements of a stream or a future.
+    pub(crate) fn for_copy(mut self) -> Self {
+        self.limit = "max_stream_bytes";
+        self.bytes_left = self.cx.data().config.max_stream_bytes;
+        self
     }
 
     /// The handle of a resource of the given type.
@@ -233,7 +243,7 @@ impl LiftLower for LiftLowerContext<'_, '_> {
                 self.bytes_left = left;
                 Ok(())
             }
-            None => Err(self.cx.data().limit_refused("max_call_bytes")),
+            None => Err(self.cx.data().limit_refused(self.limit)),
         }
     }
 }
@@ -265,8 +275,10 @@ pub(crate) fn call_without_leaving(
     let thread = state.new_thread(inst, None, entry);
     state.native.push(thread);
     state.instance_mut(inst).may_leave = false;
+    let outer = state.fuel.begin_unsuspended();
     let run = nested(cx, |cx| engine::call(cx, func, args, results))?;
     let state = cx.data_mut();
+    state.fuel.end_unsuspended(outer);
     state.instance_mut(inst).may_leave = true;
     state.pop_native(thread)?;
     state.threads.remove(thread);

@@ -29,6 +29,8 @@ pub(crate) enum Then {
     SubtaskCancel { id: SubtaskId, async_: bool },
     /// `resource.drop`, whose destructor has returned.
     ResourceDrop,
+    /// Nothing: it is core code whose slice of fuel is over.
+    NextSlice,
 }
 
 /// How it ended.
@@ -51,6 +53,6 @@ pub(crate) fn finish(cx: &mut Context<'_>, then: Then) -> Result<Finish, Error> 
         Then::Lower(subtask) => finish_lower(cx, subtask),
         Then::EndEvent(end) => finish_end_event(cx.data_mut(), end),
         Then::SubtaskCancel { id, async_ } => finish_cancel(cx.data_mut(), id, async_),
-        Then::ResourceDrop => Ok(Finish::Values(Vec::new())),
+        Then::ResourceDrop | Then::NextSlice => Ok(Finish::Values(Vec::new())),
     }
 }

@@ -140,7 +140,12 @@ fn complete(
     frames: HostFrames,
     result: Result<Vec<Val>, Error>,
 ) {
-    drive::run_in_background(store, Base::synchronous(), |cx| {
+    let call = store.take().and_then(|mut taken| {
+        let core = taken.context();
+        let state = core.data();
+        state.root_call(state.subtasks.get(id)?.caller)
+    });
+    drive::run_in_background(store, Base::turn(call), |cx| {
         let state = cx.data_mut();
         // The subtask is gone when its instance was locked down meanwhile.
         let Some(subtask) = state.subtasks.get(id) else {

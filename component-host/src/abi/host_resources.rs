@@ -288,11 +288,13 @@ impl ResourceAny {
         match dtor {
             Destructor::None => Ok(()),
             Destructor::Host(dtor) => call_host_dtor(&dtor, self.rep()),
-            Destructor::Guest(dtor) => drive::run(store, &Base::call(at), ATTEMPTED, |cx| {
-                let rep = CoreVal::I32(self.rep() as i32);
-                let caller = Caller::Internal(Rc::new([rep]));
-                canon_lift(cx, &dtor, caller).map(|(_, flow)| flow)
-            }),
+            Destructor::Guest(dtor) => {
+                drive::run_to_end(store, &Base::synchronous(at), ATTEMPTED, |cx| {
+                    let rep = CoreVal::I32(self.rep() as i32);
+                    let caller = Caller::Internal(Rc::new([rep]));
+                    canon_lift(cx, &dtor, caller).map(|(_, flow)| flow)
+                })
+            }
         }
     }
 }

@@ -51,7 +51,7 @@ pub(crate) mod canon_subtask;
 pub(crate) mod canon_task;
 pub(crate) mod canon_thread;
 mod canon_waitable;
-mod finish;
+pub(crate) mod finish;
 pub(crate) mod host_call;
 pub(crate) mod host_resources;
 mod resolve;

@@ -144,6 +144,8 @@ impl State {
         t: Option<Type>,
         holder: Holder,
     ) -> Result<(EndId, EndId), Error> {
+        self.check_handles(2)?;
+        self.check_waitables(2)?;
         let kind = |readable| EndKind { future, readable };
         let reader = self.ends.insert(End::new(kind(true), t.clone(), holder));
         let writer = self.ends.insert(End::new(kind(false), t, holder));

@@ -61,6 +61,7 @@ impl State {
         if self.tasks.len() >= self.config.max_tasks {
             return Err(self.limit_refused("max_tasks"));
         }
+        self.check_threads()?;
         let thread = self.new_thread(callee.inst, None, callee.entry.clone());
         let task = self.tasks.insert(Task {
             callee: Rc::clone(callee),

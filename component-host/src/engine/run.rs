@@ -1,6 +1,8 @@
 //! Runs core functions so that they can be suspended, and makes host functions that can suspend.
 
 use super::{Context, CoreFunc, CoreVal};
+use crate::abi::finish::Then;
+use crate::abi::threads::Block;
 use crate::error::{Error, bug};
 use crate::store::State;
 use crate::trap::Trap;
@@ -11,7 +13,8 @@ use std::fmt;
 pub(crate) enum Run {
     /// It returned; core functions that we call have at most one result.
     Done(Option<CoreVal>),
-    /// A host function suspended it: [`resume`] goes on with that function's results.
+    /// A host function suspended it, or its slice of fuel is over: [`resume`] goes on, with that
+    /// function's results.
     Suspended(Suspended),
 }
 
@@ -25,6 +28,8 @@ pub(crate) struct Suspended {
 #[derive(Debug)]
 enum Stack {
     Frames(wasmi::ResumableCallHostTrap),
+    /// The slice of fuel is over.
+    OutOfFuel(wasmi::ResumableCallOutOfFuel),
     /// The host function was the outermost frame, called directly or by a tail call: nothing is
     /// left of the stack, and its results are the call's results.
     Empty,
@@ -90,6 +95,11 @@ pub(crate) fn resume(
             let run = frames.resume(&mut *cx, values, &mut out[..results]);
             settle(cx, run, &mut out[..results])
         }
+        Stack::OutOfFuel(rest) => {
+            refuel(cx, rest.required_fuel())?;
+            let run = rest.resume(&mut *cx, &mut out[..results]);
+            settle(cx, run, &mut out[..results])
+        }
     }
 }
 
@@ -103,6 +113,15 @@ fn settle(
     loop {
         match run {
             Ok(wasmi::ResumableCall::Finished) => return Ok(Run::Done(out.first().cloned())),
+            Ok(wasmi::ResumableCall::OutOfFuel(rest)) if cx.data().fuel.suspends() => {
+                let state = cx.data_mut();
+                state.fuel.slice_over = true;
+                state.pending = Some(Block::Paused(Then::NextSlice));
+                return Ok(Run::Suspended(Suspended {
+                    stack: Stack::OutOfFuel(rest),
+                    results,
+                }));
+            }
             Ok(wasmi::ResumableCall::OutOfFuel(rest)) => {
                 refuel(cx, rest.required_fuel())?;
                 run = rest.resume(&mut *cx, out);
@@ -134,6 +153,10 @@ fn settle(
 /// Grants the next slice of fuel, if there is one and the deadline has not passed.
 fn refuel(cx: &mut Context<'_>, required: u64) -> Result<(), Error> {
     let slice = cx.data_mut().fuel.next_slice(required)?;
+    grant(cx, slice)
+}
+
+fn grant(cx: &mut Context<'_>, slice: u64) -> Result<(), Error> {
     let left = cx.get_fuel().unwrap_or(0);
     cx.set_fuel(left.saturating_add(slice))
         .map_err(|error| bug!("the engine meters no fuel: {error}"))
@@ -143,7 +166,8 @@ fn refuel(cx: &mut Context<'_>, required: u64) -> Result<(), Error> {
 pub(crate) fn charge(cx: &mut Context<'_>, units: u64) -> Result<(), Error> {
     let mut left = cx.get_fuel().unwrap_or(0);
     if left < units {
-        refuel(cx, units - left)?;
+        let more = cx.data_mut().fuel.grant_work(units - left)?;
+        grant(cx, more)?;
         left = cx.get_fuel().unwrap_or(0);
     }
     cx.set_fuel(left.saturating_sub(units))
@@ -209,6 +233,7 @@ pub(super) fn core_type(ty: &wasmparser::ValType) -> Result<wasmi::ValType, Erro
 /// Says in our terms what ended a run.
 pub(super) fn core_error(state: &mut State, error: &wasmi::Error) -> Error {
     use wasmi::TrapCode;
+    use wasmi::errors::{ErrorKind, InstantiationError};
     if error.as_trap_code() == Some(TrapCode::OutOfFuel) {
         return state.fuel.exhausted();
     }
@@ -216,6 +241,14 @@ pub(super) fn core_error(state: &mut State, error: &wasmi::Error) -> Error {
         && error.as_trap_code().is_none()
     {
         return state.limit_refused(limit);
+    }
+    if let ErrorKind::Instantiation(
+        InstantiationError::TooManyInstances
+        | InstantiationError::TooManyTables
+        | InstantiationError::TooManyMemories,
+    ) = error.kind()
+    {
+        return state.limit_refused("max_instances");
     }
     let trap = match error.as_trap_code() {
         Some(TrapCode::UnreachableCodeReached) => Trap::Unreachable,

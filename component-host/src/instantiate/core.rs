@@ -10,11 +10,12 @@ use crate::engine::{Context, CoreFunc, CoreInstance, CoreModule, Extern};
 use crate::error::{Error, Result, bug};
 use crate::origin::{CoreInstanceName, CoreOrigin};
 use crate::runtime::at;
-use crate::store::drive::{self, Base};
+use crate::store::drive::{self, Base, Driven};
 use crate::types::FuncType;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use vestibule_executor::yield_now;
 
 /// A core instance: of a module, or a bundle of exports.
 #[derive(Debug, Clone)]
@@ -45,7 +46,7 @@ impl CoreInst {
 }
 
 impl Walk<'_> {
-    pub(super) fn core_instance(&mut self, def: &CoreInstanceDef) -> Result<()> {
+    pub(super) async fn core_instance(&mut self, def: &CoreInstanceDef) -> Result<()> {
         match def {
             CoreInstanceDef::FromExports(exports) => {
                 let scope = self.scope()?;
@@ -61,11 +62,13 @@ impl Walk<'_> {
                     .push(CoreInst::Exports(Rc::new(exports)));
                 Ok(())
             }
-            CoreInstanceDef::Instantiate { module, args } => self.instantiate_core(*module, args),
+            CoreInstanceDef::Instantiate { module, args } => {
+                self.instantiate_core(*module, args).await
+            }
         }
     }
 
-    fn instantiate_core(&mut self, module: u32, args: &[(Name, u32)]) -> Result<()> {
+    async fn instantiate_core(&mut self, module: u32, args: &[(Name, u32)]) -> Result<()> {
         let (store, at) = (Rc::clone(self.store), self.at);
         let scope = self.scope()?;
         let name = CoreInstanceName {
@@ -86,13 +89,13 @@ impl Walk<'_> {
             module.start_func(cx, instance)
         })??;
         match start {
-            Some(func) => self.run_start(func, name),
+            Some(func) => self.run_start(func, name).await,
             None => Ok(()),
         }
     }
 
     /// Runs a start function as what it is: a synchronous call of type `func()`.
-    fn run_start(&mut self, func: CoreFunc, instance: CoreInstanceName) -> Result<()> {
+    async fn run_start(&mut self, func: CoreFunc, instance: CoreInstanceName) -> Result<()> {
         let (store, at) = (Rc::clone(self.store), self.at);
         let scope = self.scope()?;
         let inst = scope.inst;
@@ -120,13 +123,21 @@ impl Walk<'_> {
                 core,
             },
         });
-        let base = Base::start(label.into(), at);
-        store.executor.with_phase(base.phase(&group), || {
+        let base = Base::start(label.into(), at, self.yields);
+        let phase = || base.phase(&group);
+        let mut driven = store.executor.with_phase(phase(), || {
             drive::run(&store, &base, "run a start function", |cx| {
                 let caller = Caller::Internal(Rc::new([]));
                 canon_lift(cx, &lifted, caller).map(|(_, flow)| flow)
             })
-        })
+        })?;
+        while driven == Driven::SliceOver {
+            yield_now().await;
+            driven = store
+                .executor
+                .with_phase(phase(), || drive::go_on(&store, &base))?;
+        }
+        Ok(())
     }
 }
 

@@ -1,17 +1,21 @@
 //! The embedder's data: taken out while somebody has it in hand.
 
+use super::deferral::Deferral;
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
 
 /// Holds the data of a store.
 pub(crate) struct DataCell<T> {
     data: Cell<Option<Box<T>>>,
+    deferral: Rc<Deferral>,
 }
 
 impl<T> DataCell<T> {
-    pub(crate) fn new(data: T) -> DataCell<T> {
+    pub(crate) fn new(data: T, deferral: Rc<Deferral>) -> DataCell<T> {
         DataCell {
             data: Cell::new(Some(Box::new(data))),
+            deferral,
         }
     }
 
@@ -28,6 +32,13 @@ impl<T> DataCell<T> {
 pub(crate) struct TakenData<'a, T> {
     cell: &'a DataCell<T>,
     data: Option<Box<T>>,
+}
+
+impl<T> TakenData<'_, T> {
+    /// Where work is deferred to.
+    pub(crate) fn deferral(&self) -> &Deferral {
+        &self.cell.deferral
+    }
 }
 
 impl<T> Deref for TakenData<'_, T> {

@@ -26,7 +26,8 @@ use crate::abi::threads::{
 };
 use crate::chain::{EnteredAs, Frame};
 use crate::engine::Context;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, bug};
+use crate::func::HostCall;
 use crate::trap::Trap;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -63,28 +64,61 @@ pub(crate) struct Base {
     /// The start function that runs, when the base is an instantiation.
     start: Option<Rc<str>>,
     at: &'static Location<'static>,
+    /// The call from the host that this belongs to; its budget is taken from.
+    call: Option<Rc<HostCall>>,
+    /// Whether the executor may run other things when a slice of fuel is over.
+    yields: bool,
+}
+
+/// How far a base has come.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Driven {
+    /// Nothing of it is left on the native stack.
+    Done,
+    /// A slice of fuel is over. Nothing of the store runs until [`go_on`].
+    SliceOver,
 }
 
 impl Base {
-    /// A call, or a turn of a thread.
+    /// A turn of a thread, which belongs to `call`, if the host still knows that.
     #[track_caller]
-    pub(crate) fn synchronous() -> Base {
+    pub(crate) fn turn(call: Option<Rc<HostCall>>) -> Base {
         Base {
             start: None,
             at: Location::caller(),
+            call,
+            yields: true,
+        }
+    }
+
+    /// A call from the host, made at `at`, that runs to its end at once.
+    pub(crate) fn synchronous(at: &'static Location<'static>) -> Base {
+        Base {
+            start: None,
+            at,
+            call: None,
+            yields: false,
         }
     }
 
     /// A call from the host, made at `at`.
-    pub(crate) fn call(at: &'static Location<'static>) -> Base {
-        Base { start: None, at }
+    pub(crate) fn call(at: &'static Location<'static>, call: &Rc<HostCall>) -> Base {
+        Base {
+            start: None,
+            at,
+            call: Some(Rc::clone(call)),
+            yields: true,
+        }
     }
 
     /// A start function; `label` says whose, and `at` where the instantiation was asked for.
-    pub(crate) fn start(label: Rc<str>, at: &'static Location<'static>) -> Base {
+    pub(crate) fn start(label: Rc<str>, at: &'static Location<'static>, yields: bool) -> Base {
         Base {
             start: Some(label),
             at,
+            call: None,
+            yields,
         }
     }
 
@@ -100,6 +134,8 @@ impl Base {
 
 /// What the base does next.
 enum Step {
+    /// Let others run, if the base may.
+    SliceOver,
     /// Nothing of this base is left on the native stack.
     Done,
     /// Continue the paused thread on top of the native stack.
@@ -108,7 +144,8 @@ enum Step {
     Drive(SyncCall, Group),
 }
 
-/// Runs guest code at the base, and drives it until the native stack is empty again.
+/// Runs guest code at the base, and drives it until the native stack is empty again, or, when the
+/// base yields, until a slice of fuel is over.
 ///
 /// # Errors
 ///
@@ -118,16 +155,42 @@ pub(crate) fn run(
     base: &Base,
     attempted: &'static str,
     first: impl FnOnce(&mut Context<'_>) -> Result<Flow, Error>,
-) -> Result<(), Error> {
+) -> Result<Driven, Error> {
     let flow = store.enter(attempted, base.at, |cx| {
         cx.data_mut().begin_entry();
-        begin_fuel(cx)?;
-        caught(cx, first).map_err(|error| cx.data_mut().unwind(error))
+        begin_fuel(cx, base)?;
+        let flow = caught(cx, first).map_err(|error| cx.data_mut().unwind(error));
+        if !matches!(flow, Ok(Flow::Paused)) {
+            end_fuel(cx, base);
+        }
+        flow
     })??;
     match flow {
-        Flow::Returned => Ok(()),
+        Flow::Returned => Ok(Driven::Done),
         Flow::Paused => drive(store, base),
     }
+}
+
+/// As [`run`], at a base that does not yield.
+pub(crate) fn run_to_end(
+    store: &Rc<StoreInner>,
+    base: &Base,
+    attempted: &'static str,
+    first: impl FnOnce(&mut Context<'_>) -> Result<Flow, Error>,
+) -> Result<(), Error> {
+    match run(store, base, attempted, first)? {
+        Driven::Done => Ok(()),
+        Driven::SliceOver => Err(bug!("a base that does not yield has yielded")),
+    }
+}
+
+/// Goes on after a slice of fuel.
+pub(crate) fn go_on(store: &Rc<StoreInner>, base: &Base) -> Result<Driven, Error> {
+    store.between_slices.set(false);
+    store.enter("go on with a guest", base.at, |cx| {
+        cx.data_mut().fuel.slice_over = false;
+    })?;
+    drive(store, base)
 }
 
 /// As [`run`], for code that nobody waits for: an error goes to the call it belongs to, else to
@@ -137,17 +200,96 @@ pub(crate) fn run_in_background(
     base: Base,
     first: impl FnOnce(&mut Context<'_>) -> Result<Flow, Error>,
 ) {
-    if let Err(error) = run(store, &base, "run a guest thread", first) {
-        let failed = store
-            .take()
-            .map(|mut taken| taken.context().data_mut().failed_call.take());
-        match failed.flatten() {
-            Some(call) => {
-                if let Some(mut taken) = store.take() {
-                    call.resolve(&mut taken.context().data_mut().aftermath, Err(error));
-                }
+    match run(store, &base, "run a guest thread", first) {
+        Ok(Driven::Done) => {}
+        Ok(Driven::SliceOver) => go_on_later(store, base),
+        Err(error) => fail_in_background(store, error),
+    }
+}
+
+fn fail_in_background(store: &Rc<StoreInner>, error: Error) {
+    let failed = store
+        .take()
+        .map(|mut taken| taken.context().data_mut().failed_call.take());
+    match failed.flatten() {
+        Some(call) => {
+            if let Some(mut taken) = store.take() {
+                call.resolve(&mut taken.context().data_mut().aftermath, Err(error));
             }
-            None => store.report_background(error),
+        }
+        None => store.report_background(error),
+    }
+}
+
+/// Leaves the rest of a run whose slice is over to a task of the executor.
+pub(crate) fn go_on_later(store: &Rc<StoreInner>, base: Base) {
+    let rest = Rest {
+        store: Rc::downgrade(store),
+        base,
+        done: false,
+    };
+    // An executor that was shut down gives the rest back, and dropping it ends the run.
+    drop(
+        store
+            .executor
+            .task()
+            .name("next slice")
+            .group(&store.group)
+            .spawn(rest),
+    );
+}
+
+/// What is left of a run whose slice of fuel is over, as a task of the executor.
+struct Rest {
+    store: Weak<StoreInner>,
+    base: Base,
+    done: bool,
+}
+
+impl Future for Rest {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let Some(store) = this.store.upgrade() else {
+            this.done = true;
+            return Poll::Ready(());
+        };
+        match go_on(&store, &this.base) {
+            Ok(Driven::SliceOver) => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Ok(Driven::Done) => {}
+            Err(error) => fail_in_background(&store, error),
+        }
+        this.done = true;
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Rest {
+    /// The executor was shut down: nobody goes on with the run, so it ends here.
+    fn drop(&mut self) {
+        if !self.done
+            && let Some(store) = self.store.upgrade()
+        {
+            give_up(&store);
+        }
+    }
+}
+
+/// Ends a run whose slice is over, and that nobody will go on with.
+pub(crate) fn give_up(store: &Rc<StoreInner>) {
+    if store.between_slices.replace(false)
+        && let Some(mut taken) = store.take()
+    {
+        let error = Error::link("the run was given up between two slices of fuel");
+        let mut core = taken.context();
+        let state = core.data_mut();
+        let error = state.unwind(error);
+        if let Some(call) = state.failed_call.take() {
+            call.resolve(&mut state.aftermath, Err(error));
         }
     }
 }
@@ -167,7 +309,7 @@ pub(crate) fn run_when_free(
             return Poll::Pending;
         }
         if let Some(first) = first.take() {
-            run_in_background(&store, Base::synchronous(), first);
+            run_in_background(&store, Base::turn(None), first);
         }
         Poll::Ready(())
     })
@@ -185,17 +327,36 @@ fn caught(
     }
 }
 
-fn begin_fuel(cx: &mut Context<'_>) -> Result<(), Error> {
-    let first = cx.data_mut().fuel.begin();
+fn begin_fuel(cx: &mut Context<'_>, base: &Base) -> Result<(), Error> {
+    let meter = base.call.as_ref().and_then(|call| call.meter.get());
+    let first = cx.data_mut().fuel.begin(meter, base.yields)?;
     cx.set_fuel(first)
         .map_err(|error| Error::from(Trap::Core(error.to_string())))
 }
 
-fn drive(store: &Rc<StoreInner>, base: &Base) -> Result<(), Error> {
+/// Gives the call what it has left, for the turns of its threads that are to come.
+fn end_fuel(cx: &mut Context<'_>, base: &Base) {
+    if let Some(call) = &base.call {
+        let unused = cx.get_fuel().unwrap_or(0);
+        call.meter.set(Some(cx.data_mut().fuel.end(unused)));
+    }
+}
+
+fn drive(store: &Rc<StoreInner>, base: &Base) -> Result<Driven, Error> {
+    let driven = drive_on(store, base);
+    match driven {
+        Ok(Driven::SliceOver) => store.between_slices.set(true),
+        _ => store.enter("drive a guest", base.at, |cx| end_fuel(cx, base))?,
+    }
+    driven
+}
+
+fn drive_on(store: &Rc<StoreInner>, base: &Base) -> Result<Driven, Error> {
     loop {
         let step = store.enter("drive a guest", base.at, |cx| cx.data_mut().next_step())?;
         match step {
-            Step::Done => return Ok(()),
+            Step::Done => return Ok(Driven::Done),
+            Step::SliceOver => return Ok(Driven::SliceOver),
             Step::Continue => store.enter("drive a guest", base.at, |cx| {
                 caught(cx, continue_paused)
                     .map(drop)
@@ -261,6 +422,9 @@ impl StoreInner {
 
 impl State {
     fn next_step(&mut self) -> Step {
+        if self.fuel.slice_over {
+            return Step::SliceOver;
+        }
         let Some(call) = self.sync_calls.last().copied() else {
             return if self.native.is_empty() {
                 Step::Done
@@ -437,8 +601,9 @@ impl Future for GuestThread {
         }
         let thread = self.thread;
         if !store.driver.active.get() {
+            let call = state.root_call(thread);
             drop(taken);
-            run_in_background(&store, Base::synchronous(), |cx| resume(cx, thread));
+            run_in_background(&store, Base::turn(call), |cx| resume(cx, thread));
             return Poll::Ready(());
         }
         // The driver beneath us goes on with whatever this run leaves on the native stack.

@@ -11,11 +11,14 @@
 //!    outermost run of guest code began, and where [`drive`] goes on when it is suspended.
 
 pub(crate) mod data;
+pub(crate) mod deferral;
 pub(crate) mod drive;
 mod fuel;
 pub(crate) mod signal;
 mod state;
 
+pub use fuel::InterruptHandle;
+pub(crate) use fuel::Meter;
 pub(crate) use state::{Aftermath, Blame, State, StoreId, define_builtin};
 
 use crate::abi::host_buffer::Unwanted;
@@ -24,12 +27,13 @@ use crate::abi::stream_state::Holder;
 use crate::engine::{Context, CoreStore, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use data::DataCell;
+use deferral::Deferral;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::Location;
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use vestibule_executor::{BlockOnError, Executor, Group, Handle, Op, Reason};
 
 /// Holds instances and the embedder's data, and is where their code runs.
@@ -56,6 +60,10 @@ pub(crate) struct StoreInner {
     pub(crate) created: Rc<CreatedEnds>,
     /// What the host let go and the state does not know of yet.
     discarded: RefCell<Vec<Discarded>>,
+    /// Set between two slices of fuel of a run: nothing else of the store runs then.
+    pub(crate) between_slices: Cell<bool>,
+    /// Holds what host functions defer during an asynchronous instantiation.
+    pub(crate) deferral: Rc<Deferral>,
     /// Threads that found the store taken.
     waiting: RefCell<Vec<Waker>>,
     /// Errors of guest threads that no call waits for any more.
@@ -78,6 +86,7 @@ impl<T: 'static> Store<T> {
     /// As [`new`](Store::new), for code that holds only a handle, such as a host function.
     pub fn with_handle(engine: &Engine, executor: &Handle, data: T) -> Store<T> {
         let group = executor.group("store");
+        let deferral = Rc::new(Deferral::default());
         let inner = Rc::new_cyclic(|weak| {
             let state = State::new(engine, executor.clone(), group.clone(), weak.clone());
             StoreInner {
@@ -89,13 +98,15 @@ impl<T: 'static> Store<T> {
                 driver: drive::Driver::default(),
                 created: Rc::default(),
                 discarded: RefCell::new(Vec::new()),
+                between_slices: Cell::new(false),
+                deferral: Rc::clone(&deferral),
                 waiting: RefCell::new(Vec::new()),
                 background: RefCell::new(Vec::new()),
             }
         });
         Store {
             inner,
-            data: Rc::new(DataCell::new(data)),
+            data: Rc::new(DataCell::new(data, deferral)),
         }
     }
 
@@ -138,6 +149,20 @@ impl<T: 'static> Store<T> {
             })),
             Err(other) => Err(Error::host(other)),
         }
+    }
+
+    /// A handle that ends guest code of this store, usable from any thread, and already before the
+    /// first component is instantiated.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` with `StoreBusy` while guest code of the store runs.
+    #[track_caller]
+    pub fn interrupt_handle(&self) -> Result<InterruptHandle> {
+        self.inner
+            .enter("make an interrupt handle", Location::caller(), |cx| {
+                cx.data().fuel.interrupt_handle()
+            })
     }
 
     /// Whether nothing of this store is in progress: no call from the host, no guest thread, no
@@ -195,11 +220,14 @@ impl StoreInner {
         let core = self.core.take();
         let taken = core.is_none();
         self.core.set(core);
-        taken
+        taken || self.between_slices.get()
     }
 
     /// Takes the engine's store out, unless somebody has it.
     pub(crate) fn take(self: &Rc<Self>) -> Option<TakenStore<'_>> {
+        if self.between_slices.get() {
+            return None;
+        }
         self.core.take().map(|core| TakenStore {
             store: self,
             core: Some(core),
@@ -241,6 +269,17 @@ impl StoreInner {
                 }
             }
         }
+    }
+
+    /// Waits while a run of this store is between two slices of fuel.
+    pub(crate) fn until_no_slice_is_left(&self) -> impl Future<Output = ()> + '_ {
+        poll_fn(|cx| {
+            if !self.between_slices.get() {
+                return Poll::Ready(());
+            }
+            self.wait_for_release(cx.waker());
+            Poll::Pending
+        })
     }
 
     pub(crate) fn report_background(&self, error: Error) {

@@ -284,6 +284,31 @@ impl State {
         Ok(handle)
     }
 
+    /// Fails unless there is room for so many handles more.
+    pub(crate) fn check_handles(&self, more: usize) -> Result<(), Error> {
+        match self.handles.saturating_add(more) > self.config.max_handles {
+            true => Err(self.limit_refused("max_handles")),
+            false => Ok(()),
+        }
+    }
+
+    /// Fails unless there is room for so many waitables more.
+    pub(crate) fn check_waitables(&self, more: usize) -> Result<(), Error> {
+        let live = self.sets.len() + self.subtasks.len() + self.ends.len();
+        match live.saturating_add(more) > self.config.max_waitables {
+            true => Err(self.limit_refused("max_waitables")),
+            false => Ok(()),
+        }
+    }
+
+    /// Fails unless there is room for one thread more.
+    pub(crate) fn check_threads(&self) -> Result<(), Error> {
+        match self.threads.len() >= self.config.max_threads {
+            true => Err(self.limit_refused("max_threads")),
+            false => Ok(()),
+        }
+    }
+
     /// Counts a handle that is not in an instance's table.
     pub(crate) fn count_handle(&mut self) -> Result<(), Error> {
         if self.handles >= self.config.max_handles {
@@ -291,14 +316,6 @@ impl State {
         }
         self.handles += 1;
         Ok(())
-    }
-
-    /// Whether so many handles more are within the limit.
-    pub(crate) fn check_handles(&self, more: usize) -> Result<(), Error> {
-        match self.handles.saturating_add(more) > self.config.max_handles {
-            true => Err(self.limit_refused("max_handles")),
-            false => Ok(()),
-        }
     }
 
     pub(crate) fn uncount_handle(&mut self) {
@@ -333,6 +350,21 @@ impl State {
                 config.max_tasks as u64,
                 "tasks in one store",
                 "raise it with `Config::max_tasks`, or look for calls that never end",
+            ),
+            "max_threads" => (
+                config.max_threads as u64,
+                "guest threads in one store",
+                "raise it with `Config::max_threads`, or look for threads that never end",
+            ),
+            "max_waitables" => (
+                config.max_waitables as u64,
+                "waitable sets, subtasks, stream and future ends in one store",
+                "raise it with `Config::max_waitables`, or look for some that are never dropped",
+            ),
+            "max_stream_bytes" => (
+                config.max_stream_bytes,
+                "bytes in one copy between two stream ends",
+                "raise it with `Config::max_stream_bytes`, or let the guest copy less at a time",
             ),
             "max_nesting" => (
                 config.max_nesting as u64,

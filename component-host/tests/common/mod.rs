@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(unreachable_pub, reason = "each test file is a crate of its own")]
 
+pub(crate) mod hostile;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use vestibule_component_host::{Component, Engine, Error, Instance, Linker, Store, Val};
