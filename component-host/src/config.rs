@@ -22,6 +22,7 @@ pub struct Config {
     pub(crate) max_nesting: usize,
     pub(crate) max_call_bytes: u64,
     pub(crate) max_component_size: usize,
+    pub(crate) seed: Option<u64>,
 }
 
 /// About four seconds of interpreted code: 10 million units take some 40 ms.
@@ -61,6 +62,7 @@ impl Config {
             max_call_bytes: 128 << 20,
             // A CPython component has 40 MB.
             max_component_size: 256 << 20,
+            seed: None,
         }
     }
 
@@ -168,6 +170,13 @@ impl Config {
     /// The size of a component's binary. The default is 256 MiB.
     pub fn max_component_size(mut self, bytes: usize) -> Config {
         self.max_component_size = bytes;
+        self
+    }
+
+    /// Draws every scheduling choice of the [executor](crate::Engine::executor) from this number.
+    /// Without it, what is ready first runs first.
+    pub fn seed(mut self, seed: u64) -> Config {
+        self.seed = Some(seed);
         self
     }
 }

@@ -256,6 +256,7 @@ mod spawn;
 mod spawner;
 mod yield_now;
 
+mod choices;
 mod core;
 mod drive;
 mod hooks;
@@ -282,6 +283,7 @@ mod wake;
 pub use blocking::Blocked;
 
 pub use crate::core::Activity;
+pub use choices::{Choice, ChoiceTrace, Choices, ParseChoiceError};
 pub use drive::{BlockInPhaseError, BlockOnError, Stalled};
 pub use executor::{Builder, Executor};
 pub use group::Group;

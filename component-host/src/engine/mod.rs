@@ -24,6 +24,7 @@ use crate::error::{Error, trap_if};
 use crate::store::State;
 use crate::trap::Trap;
 use std::sync::Arc;
+use vestibule_executor::{Executor, Schedule};
 
 /// The engine's own store, holding all state of a [`crate::Store`].
 pub(crate) type CoreStore = wasmi::Store<State>;
@@ -63,6 +64,17 @@ impl Engine {
     /// The configuration this engine was made with.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// An executor that schedules as the configuration says: first come, first served, or in an
+    /// order that is a function of [the seed](Config::seed). A store may run on any other executor
+    /// too; one with [`Schedule::Choices`] records what it chose.
+    pub fn executor(&self) -> Executor {
+        let schedule = match self.config.seed {
+            Some(seed) => Schedule::Shuffle { seed },
+            None => Schedule::Fifo,
+        };
+        Executor::builder().schedule(schedule).build()
     }
 
     pub(crate) fn core_store(&self, state: State) -> CoreStore {

@@ -85,7 +85,7 @@ fn the_executor_does_what_the_model_says() {
 fn a_shuffled_run_is_the_same_when_it_is_run_again_and_leaves_nothing_behind() {
     try_cases(150, |case| {
         let schedule = Schedule::Shuffle { seed: 7 };
-        let first = world::run(case, schedule);
+        let first = world::run(case, schedule.clone());
         compare(&first, &world::run(case, schedule))?;
         let left = first.last().map(String::as_str);
         if left != Some("left: 0 futures, 0 outputs")

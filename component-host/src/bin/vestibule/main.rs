@@ -6,6 +6,7 @@ mod failure;
 mod input;
 mod inspect;
 mod invoke;
+mod order;
 mod outline;
 mod report;
 mod run;

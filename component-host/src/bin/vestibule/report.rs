@@ -25,6 +25,8 @@ pub(crate) struct Directive {
 pub(crate) struct FileReport {
     pub(crate) path: PathBuf,
     pub(crate) directives: Vec<Directive>,
+    /// How to run it again in the same order, when the order was not the usual one.
+    pub(crate) replay: Option<String>,
 }
 
 /// Directives and files, counted.
@@ -104,6 +106,9 @@ fn file_as_text(file: &FileReport, out: &mut impl Write) -> io::Result<()> {
             writeln!(out, "  line {}: {message}", place.line)?;
         }
     }
+    if let Some(replay) = &file.replay {
+        writeln!(out, "  {replay}")?;
+    }
     Ok(())
 }
 
@@ -118,7 +123,11 @@ fn file_as_json(file: &FileReport) -> serde_json::Value {
         }
     });
     let directives: Vec<_> = directives.collect();
-    json!({ "path": file.path.to_string_lossy(), "directives": directives })
+    let mut object = json!({ "path": file.path.to_string_lossy(), "directives": directives });
+    if let Some(replay) = &file.replay {
+        object["replay"] = json!(replay);
+    }
+    object
 }
 
 #[cfg(test)]
@@ -139,6 +148,7 @@ mod tests {
         FileReport {
             path: PathBuf::from("a.wast"),
             directives: directives.collect(),
+            replay: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::failure::{Failure, chain};
 use crate::input;
 use crate::invoke::{self, Invocation};
+use crate::order::{self, Order};
 use bytesize::ByteSize;
 use clap::Args;
 use std::fmt::Write as _;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use vestibule_component_host::{
     Component, Config, Engine, Error, ErrorKind, Instance, Linker, Store,
 };
-use vestibule_executor::{Executor, Schedule};
+use vestibule_executor::Choices;
 
 /// Instantiates a component, and calls one of its exports.
 #[derive(Debug, Args)]
@@ -47,19 +48,33 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DURATION")]
     timeout: Option<humantime::Duration>,
 
-    /// Runs ready tasks in an order drawn from this number, instead of first come, first served.
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    order: Order,
 
     /// The component, as .wasm or .wat; `-` is stdin.
     file: PathBuf,
 }
 
 pub(crate) fn run(args: &RunArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let choices = args.order.choices();
+    run_ordered(args, choices.as_ref(), out).map_err(|failure| match (failure, choices) {
+        (Failure::Error(text), Some(choices)) => Failure::Error(format!(
+            "{text}\n    {}",
+            args.order.how_to_replay(&choices)
+        )),
+        (failure, _) => failure,
+    })
+}
+
+fn run_ordered(
+    args: &RunArgs,
+    choices: Option<&Choices>,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
     let bytes = input::read(&args.file)?;
     let engine = Engine::new(config(args)?);
     let component = Component::new(&engine, &bytes)?;
-    let executor = executor(args.seed);
+    let executor = order::executor(choices);
     let store = Store::new(&engine, &executor, ());
     let mut linker = Linker::new();
     if args.stub_imports {
@@ -106,16 +121,6 @@ fn config(args: &RunArgs) -> Result<Config, Failure> {
         config = config.max_memory(bytes);
     }
     Ok(config)
-}
-
-/// An executor whose order is drawn from the seed, when there is one.
-pub(crate) fn executor(seed: Option<u64>) -> Executor {
-    match seed {
-        Some(seed) => Executor::builder()
-            .schedule(Schedule::Shuffle { seed })
-            .build(),
-        None => Executor::new(),
-    }
 }
 
 fn with_hint(error: &Error, args: &RunArgs) -> String {

@@ -1,18 +1,18 @@
 //! Runs the directives of one script, in order, as wasmtime's runner does.
 
 use crate::failure::chain;
-use crate::run::executor;
+use crate::order::executor;
 use crate::values;
 use std::collections::HashMap;
 use vestibule_component_host::{Component, Engine, Error, Instance, Linker, Store, Val};
-use vestibule_executor::Executor;
+use vestibule_executor::{Choices, Executor};
 use wast::token::Id;
 use wast::{QuoteWat, Wast, WastDirective, WastExecute, WastInvoke, Wat};
 
 /// What one script has defined and instantiated so far.
 pub(crate) struct Script {
     engine: Engine,
-    seed: Option<u64>,
+    choices: Option<Choices>,
     definitions: HashMap<String, Component>,
     last_definition: Option<Component>,
     linker: Linker<()>,
@@ -42,16 +42,16 @@ const CORE_MODULE: Unbuilt = Unbuilt::NotSupported("a core module outside a comp
 type Outcome = Result<(), String>;
 
 impl Script {
-    pub(crate) fn new(engine: Engine, seed: Option<u64>) -> Script {
+    pub(crate) fn new(engine: Engine, choices: Option<Choices>) -> Script {
         Script {
             engine,
-            seed,
             definitions: HashMap::new(),
             last_definition: None,
             linker: Linker::new(),
             instances: HashMap::new(),
             current: None,
-            executor: executor(seed),
+            executor: executor(choices.as_ref()),
+            choices,
         }
     }
 
@@ -60,7 +60,7 @@ impl Script {
         self.current = None;
         self.instances.clear();
         self.linker = Linker::new();
-        self.executor = executor(self.seed);
+        self.executor = executor(self.choices.as_ref());
     }
 
     /// As [`drop_stores`](Script::drop_stores), for what a panic left: nothing of it is touched
@@ -70,7 +70,7 @@ impl Script {
             self.current.take(),
             std::mem::take(&mut self.instances),
             std::mem::replace(&mut self.linker, Linker::new()),
-            std::mem::replace(&mut self.executor, executor(self.seed)),
+            std::mem::replace(&mut self.executor, executor(self.choices.as_ref())),
         ));
     }
 

@@ -2,6 +2,7 @@
 
 use crate::catch::catch;
 use crate::failure::Failure;
+use crate::order::Order;
 use crate::report::{Directive, FileReport, Place, Style, Totals};
 use crate::script::{Script, kind, parse};
 use ::wast::WastDirective;
@@ -34,9 +35,8 @@ pub(crate) struct WastArgs {
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     timeout: humantime::Duration,
 
-    /// Runs ready tasks in an order drawn from this number, instead of first come, first served.
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    order: Order,
 
     /// Scripts, and folders of scripts: all files ending in .wast, at any depth.
     #[arg(required = true, value_name = "PATH")]
@@ -45,6 +45,9 @@ pub(crate) struct WastArgs {
 
 /// The native stack of a script's thread, as a main thread has it.
 const STACK_BYTES: usize = 8 << 20;
+
+/// How long to wait for what a script's thread says after its last directive.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 pub(crate) fn wast(args: &WastArgs, out: &mut impl Write) -> Result<(), Failure> {
     let files = collect(&args.paths)?;
@@ -112,17 +115,25 @@ enum Event {
     Parsed(Vec<Place>),
     Unparsed(Directive),
     Ran(Result<(), String>),
+    /// After the last: how to run it again in the same order.
+    Order(String),
 }
 
 fn run_file(engine: &Engine, args: &WastArgs, path: PathBuf) -> FileReport {
     let (sender, events) = mpsc::channel();
-    let (engine, file, seed) = (engine.clone(), path.clone(), args.seed);
+    let (engine, file, order) = (engine.clone(), path.clone(), args.order.clone());
     // The thread is not joined: one that outlives the timeout goes on by itself, until its fuel
     // or the process ends.
     let spawned = thread::Builder::new()
         .name(path.display().to_string())
         .stack_size(STACK_BYTES)
-        .spawn(move || run_script(&file, Script::new(engine, seed), &sender));
+        .spawn(move || {
+            let choices = order.choices();
+            run_script(&file, Script::new(engine, choices.clone()), &sender);
+            if let Some(choices) = choices {
+                let _ = sender.send(Event::Order(order.how_to_replay(&choices)));
+            }
+        });
     let directives = match spawned {
         Ok(_) => gather(&events, *args.timeout),
         Err(error) => vec![unparsed(
@@ -130,14 +141,28 @@ fn run_file(engine: &Engine, args: &WastArgs, path: PathBuf) -> FileReport {
             format!("cannot start a thread for it: {error}"),
         )],
     };
-    FileReport { path, directives }
+    // What a script that hangs has chosen is not known.
+    let failed = directives
+        .iter()
+        .any(|directive| directive.outcome.is_err());
+    let replay = match failed.then(|| events.recv_timeout(LAST_WORDS)) {
+        Some(Ok(Event::Order(order))) => Some(order),
+        _ => None,
+    };
+    FileReport {
+        path,
+        directives,
+        replay,
+    }
 }
 
 fn gather(events: &Receiver<Event>, timeout: Duration) -> Vec<Directive> {
     let places = match events.recv_timeout(timeout) {
         Ok(Event::Parsed(places)) => places,
         Ok(Event::Unparsed(directive)) => return vec![directive],
-        Ok(Event::Ran(_)) => return vec![unparsed(1, "it ran before it was parsed".to_owned())],
+        Ok(Event::Ran(_) | Event::Order(_)) => {
+            return vec![unparsed(1, "it ran before it was parsed".to_owned())];
+        }
         Err(error) => return vec![unparsed(1, missing(error, "parsed", timeout))],
     };
     let mut ended = None;
