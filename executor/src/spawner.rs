@@ -123,16 +123,16 @@ fn start<S, F>(
     F::Output: Send,
 {
     let completion = RemoteCompletion(cell);
-    let Some(core) = core else {
-        completion.end(JoinError::ExecutorGone);
-        drop(seed);
-        return;
+    let aborted = core.is_some() && lock(&completion.0.inner).aborted;
+    let Some(core) = core.filter(|_| !aborted) else {
+        // As for a task in the table: dropped first, then answered, with the panic if it panicked.
+        let error = match catch(|| drop(seed)) {
+            Err(payload) => JoinError::Panicked(payload),
+            Ok(()) if aborted => JoinError::Aborted,
+            Ok(()) => JoinError::ExecutorGone,
+        };
+        return completion.end(error);
     };
-    if lock(&completion.0.inner).aborted {
-        drop(seed);
-        completion.end(JoinError::Aborted);
-        return;
-    }
     let future = match catch(|| grow(seed)) {
         Ok(future) => future,
         Err(payload) => return completion.end(JoinError::Panicked(payload)),

@@ -73,7 +73,10 @@ fn what_belongs_to_the_owners_thread_stays_there() {
         AbortOnDrop<()>,
         LocalSpawner,
         TaskBuilder,
-        RunUntil<std::future::Ready<()>>
+        RunUntil<std::future::Ready<()>>,
+        // What another thread would get out of it may not be sent there (RUSTSEC-2020-0062 and
+        // others: bounds that were missing).
+        RemoteJoinHandle<std::rc::Rc<()>>
     );
 }
 

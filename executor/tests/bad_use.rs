@@ -392,3 +392,99 @@ fn an_aborted_task_whose_drop_aborts_whoever_waits_for_it_answers_both() {
     let outcome = executor.try_block_on(first).unwrap();
     assert!(matches!(outcome, Err(JoinError::Aborted)));
 }
+
+/// A clock that a test sets, and a park that sleeps by it: it "sleeps" until its earliest timer by
+/// moving the clock, and then moves it wherever the test says.
+#[derive(Clone)]
+struct JumpyClock {
+    now: Rc<Cell<Instant>>,
+    timers: Rc<RefCell<Vec<(Instant, Waker)>>>,
+    /// Where the clock is set after each sleep, the last one first.
+    jumps: Rc<RefCell<Vec<Instant>>>,
+}
+
+impl JumpyClock {
+    async fn sleep(self, time: Duration) {
+        let until = self.now.get() + time;
+        std::future::poll_fn(|cx| {
+            if self.now.get() >= until {
+                return Poll::Ready(());
+            }
+            self.timers.borrow_mut().push((until, cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl Park for JumpyClock {
+    fn park(&self) -> Result<(), CannotPark> {
+        let Some(next) = self.next_deadline() else {
+            return Err(CannotPark);
+        };
+        self.now.set(self.now.get().max(next));
+        if let Some(jump) = self.jumps.borrow_mut().pop() {
+            self.now.set(jump);
+        }
+        let now = self.now.get();
+        let due = self
+            .timers
+            .borrow_mut()
+            .extract_if(.., |(until, _)| *until <= now)
+            .collect::<Vec<_>>();
+        due.into_iter().for_each(|(_, waker)| waker.wake());
+        Ok(())
+    }
+
+    fn unparker(&self) -> Waker {
+        Waker::noop().clone()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.timers.borrow().iter().map(|(until, _)| *until).min()
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_forth_and_back_delays_timers_and_does_nothing_worse() {
+    let start = Instant::now();
+    let hour = Duration::from_secs(3600);
+    for jumps in [
+        vec![],
+        // Far ahead at the first sleep, and back to the start at the second.
+        vec![start, start + 1000 * hour],
+        // Back again and again, so that the earliest timer stays where it was.
+        vec![start, start, start],
+        // Ahead beyond every timer.
+        vec![start + 1_000_000 * hour],
+    ] {
+        let clock = JumpyClock {
+            now: Rc::new(Cell::new(start)),
+            timers: Rc::default(),
+            jumps: Rc::new(RefCell::new(jumps.clone())),
+        };
+        let executor = Executor::builder().park(clock.clone()).build();
+        let tasks: Vec<_> = [1, 2, 24]
+            .map(|hours| executor.spawn(clock.clone().sleep(hours * hour)).unwrap())
+            .into();
+        executor
+            .try_block_on(async {
+                for task in tasks {
+                    task.await.unwrap();
+                }
+            })
+            .unwrap_or_else(|error| panic!("{error} after {jumps:?}"));
+        assert_eq!(executor.next_deadline(), None, "{jumps:?}");
+        // With no timer left there is nothing to sleep for.
+        let stalled = executor.try_block_on(common::never()).unwrap_err();
+        assert!(matches!(stalled, BlockOnError::Stalled(stalled) if stalled.deadlock));
+        // A deadline that the clock has jumped past, and one that it jumped away from.
+        drop(executor.spawn(async {}).unwrap());
+        let tick = executor.tick_with(Budget::until(start)).unwrap();
+        assert_eq!((tick.polled, tick.end), (0, TickEnd::Budget));
+        let tick = executor
+            .tick_with(Budget::until(start + 1_000_000 * hour))
+            .unwrap();
+        assert_eq!((tick.polled, tick.end), (1, TickEnd::Empty));
+    }
+}

@@ -6,12 +6,14 @@ mod common;
 use std::alloc::System;
 use std::hint::black_box;
 use std::pin::pin;
-use std::task::{Context, Waker};
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 
 use cap::Cap;
 use common::{Gate, Log, never};
 use vestibule_executor::{
-    Budget, Executor, NoPark, PanicPolicy, Phase, Refused, Schedule, yield_now,
+    Budget, Executor, Handle, Hooks, NoPark, PanicPolicy, Phase, PollOutcome, Refused, Schedule,
+    TaskId, yield_now,
 };
 
 #[global_allocator]
@@ -37,7 +39,7 @@ fn executor_with_waiters(gate: &Gate, count: usize) -> Executor {
     executor
 }
 
-const SCENARIOS: [(&str, fn()); 12] = [
+const SCENARIOS: [(&str, fn()); 18] = [
     ("tasks run to their end", || {
         let gate = Gate::new();
         let executor = executor_with_waiters(&gate, 100);
@@ -214,6 +216,168 @@ const SCENARIOS: [(&str, fn()); 12] = [
         drop(executor);
         let _ = watchdog.look();
     }),
+    ("hooks that all panic, with something allocated", || {
+        struct Panics;
+        impl Hooks for Panics {
+            fn on_spawn(&self, _: TaskId, _: Option<&str>) {
+                std::panic::resume_unwind(Box::new(payload()))
+            }
+            fn before_poll(&self, _: TaskId) {
+                std::panic::resume_unwind(Box::new(payload()))
+            }
+            fn after_poll(&self, _: TaskId, _: PollOutcome) {
+                std::panic::resume_unwind(Box::new(payload()))
+            }
+            fn on_discarded(&self, _: TaskId, _: Option<&str>) {
+                std::panic::resume_unwind(Box::new(payload()))
+            }
+        }
+        let executor = Executor::builder().hooks(Panics).build();
+        let store = executor.group("store");
+        drop(executor.spawn(async { drop(payload()) }).unwrap());
+        let guard = executor.enter_phase(Phase::instantiating(&store)).unwrap();
+        drop(executor.defer(async { drop(payload()) }).unwrap());
+        let _ = guard.discard();
+        let _ = executor.tick().unwrap();
+        assert!(executor.metrics().foreign_panics >= 5);
+    }),
+    ("wakers that panic: the host's and a stranger's", || {
+        struct Panics(Vec<u8>);
+        impl Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                std::panic::resume_unwind(Box::new(self.0.clone()))
+            }
+        }
+        let waker = || Waker::from(Arc::new(Panics(payload())));
+        let executor = Executor::builder().host_waker(waker()).build();
+        let gate = Gate::new();
+        let mut task = executor.spawn(gate.clone()).unwrap();
+        let stranger = waker();
+        let mut cx = Context::from_waker(&stranger);
+        assert!(std::pin::Pin::new(&mut task).poll(&mut cx).is_pending());
+        let _ = executor.tick().unwrap();
+        let wakers = gate.wakers();
+        gate.open();
+        let wake = move || wakers.into_iter().for_each(Waker::wake);
+        std::thread::spawn(wake).join().unwrap();
+        let _ = executor.tick().unwrap();
+        assert!(task.is_finished());
+    }),
+    (
+        "destructors that spawn, wake, block and panic at once",
+        || {
+            struct Everything(Handle, Gate, Vec<u8>);
+            impl Drop for Everything {
+                fn drop(&mut self) {
+                    let held = payload();
+                    drop(self.0.spawn(async move { drop(held) }));
+                    self.1.open();
+                    drop(self.0.try_block_on(async { drop(payload()) }));
+                    std::panic::resume_unwind(Box::new(std::mem::take(&mut self.2)));
+                }
+            }
+            for ends in ["by itself", "aborted", "with the executor", "discarded"] {
+                let gate = Gate::new();
+                let executor = executor_with_waiters(&gate, 3);
+                let _ = executor.tick().unwrap();
+                let everything = Everything(executor.handle(), gate, payload());
+                let by_itself = ends == "by itself";
+                let future = async move {
+                    let _everything = everything;
+                    if !by_itself {
+                        never().await;
+                    }
+                };
+                let phase = Phase::instantiating(&executor.group("store"));
+                let guard = (ends == "discarded").then(|| executor.enter_phase(phase).unwrap());
+                let task = executor.defer(future).unwrap();
+                drop(guard);
+                if ends != "with the executor" {
+                    let _ = executor.tick().unwrap();
+                }
+                if ends == "aborted" {
+                    task.abort();
+                }
+            }
+        },
+    ),
+    ("spawns after the end, here and on another thread", || {
+        let executor = Executor::new();
+        let (handle, spawner) = (executor.handle(), executor.send_spawner());
+        let group = executor.group("group");
+        drop(executor);
+        let held = payload();
+        let error = handle.spawn(async move { drop(held) }).unwrap_err();
+        drop(error.into_inner());
+        let held = payload();
+        drop(handle.task().group(&group).defer(async move { drop(held) }));
+        let held = payload();
+        std::thread::spawn(move || drop(spawner.spawn(async move { drop(held) })))
+            .join()
+            .unwrap();
+    }),
+    (
+        "the executor is dropped by a destructor, a hook and a panic",
+        || {
+            type Slot = std::rc::Rc<std::cell::RefCell<Option<Executor>>>;
+            struct DropsIt(Slot);
+            impl Drop for DropsIt {
+                fn drop(&mut self) {
+                    drop(self.0.borrow_mut().take());
+                }
+            }
+            impl Hooks for DropsIt {
+                fn before_poll(&self, _: TaskId) {
+                    drop(self.0.borrow_mut().take());
+                }
+            }
+            for in_hook in [true, false] {
+                let slot = Slot::default();
+                let builder = Executor::builder();
+                let executor = if in_hook {
+                    builder.hooks(DropsIt(slot.clone())).build()
+                } else {
+                    builder.build()
+                };
+                let handle = executor.handle();
+                *slot.borrow_mut() = Some(executor);
+                let (drops_it, held) = (DropsIt(slot.clone()), payload());
+                let panics = async move {
+                    let _held = (drops_it, held);
+                    std::panic::resume_unwind(Box::new(payload()));
+                };
+                let task: vestibule_executor::JoinHandle<()> = handle.spawn(panics).unwrap();
+                drop(handle.spawn(never()).unwrap());
+                let _ = handle.tick().unwrap();
+                assert!(task.is_finished() && !handle.is_alive());
+            }
+        },
+    ),
+    (
+        "remote tasks given up before, while and after they run",
+        || {
+            let executor = Executor::new();
+            let spawner = executor.send_spawner();
+            let (held, again) = (payload(), payload());
+            let unstarted = spawner
+                .spawn_with(move || async move { drop(held) })
+                .unwrap();
+            unstarted.abort();
+            let _ = executor.tick().unwrap();
+            let waits = spawner.spawn_with(move || async move {
+                never().await;
+                drop(again);
+            });
+            let ends = spawner.spawn(async { payload() }).unwrap();
+            let _ = executor.tick().unwrap();
+            drop(ends);
+            waits.unwrap().abort();
+            let panics = spawner.spawn(async { std::panic::resume_unwind(Box::new(payload())) });
+            let panics: vestibule_executor::RemoteJoinHandle<()> = panics.unwrap();
+            let _ = executor.tick().unwrap();
+            assert!(panics.is_finished() && unstarted.is_finished());
+        },
+    ),
 ];
 
 #[test]
@@ -232,9 +396,41 @@ fn nothing_stays_allocated_in_any_scenario() {
             after - before
         );
     }
+    wakes_are_kept_in_bounded_memory();
     // The same check notices a leak.
     let before = ALLOCATOR.allocated();
     let kept = payload();
     assert!(ALLOCATOR.allocated() >= before + 1000);
     drop(kept);
+}
+
+/// However many wakes come before the owner looks, from here and from elsewhere, they take the room
+/// of one a task.
+fn wakes_are_kept_in_bounded_memory() {
+    let gate = Gate::new();
+    let executor = executor_with_waiters(&gate, 100);
+    let _ = executor.tick().unwrap();
+    let wakers = gate.wakers();
+    let flood = move |times: usize| {
+        let wakers = wakers.clone();
+        std::thread::spawn(move || {
+            for _ in 0..times {
+                wakers.iter().for_each(Waker::wake_by_ref);
+            }
+        })
+        .join()
+        .unwrap();
+    };
+    // Allocated by the first wake of each, if at all.
+    flood(1);
+    let before = ALLOCATOR.allocated();
+    flood(10_000);
+    let after = ALLOCATOR.allocated();
+    assert!(
+        after <= before,
+        "{} bytes for wakes that came twice",
+        after - before
+    );
+    let tick = executor.run_until_stalled(Budget::default()).unwrap();
+    assert_eq!((tick.polled, tick.woken_remote), (100, 100));
 }

@@ -235,3 +235,35 @@ fn spawning_many_from_inside_a_task_does_not_deadlock() {
     };
     assert_eq!(executor.try_block_on(task).unwrap(), 9900);
 }
+
+/// Panics when it is dropped.
+struct PanicsInDrop;
+
+impl Drop for PanicsInDrop {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("in a destructor"));
+    }
+}
+
+#[test]
+fn a_closure_that_panics_when_it_is_dropped_unused_answers_its_handle_all_the_same() {
+    for shuts_down in [false, true] {
+        let executor = Executor::new();
+        let spawner = executor.send_spawner();
+        let panics = PanicsInDrop;
+        let task = spawner.spawn_with(move || async move { drop(panics) });
+        let task = task.unwrap();
+        if shuts_down {
+            executor.shutdown();
+        } else {
+            task.abort();
+            let _ = executor.tick().unwrap();
+        }
+        assert!(task.is_finished(), "shuts down: {shuts_down}");
+        let outcome = Executor::new().try_block_on(task).unwrap();
+        assert!(
+            matches!(outcome, Err(JoinError::Panicked(_))),
+            "{outcome:?}"
+        );
+    }
+}

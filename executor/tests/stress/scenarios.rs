@@ -2,10 +2,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{JoinHandle as Thread, ThreadId};
 
 use vestibule_executor::{
@@ -250,6 +251,15 @@ fn aborts_from_everywhere(mut dice: Dice) {
                 let aborts = n % 3 == 0 || dice.once_in(2);
                 if aborts {
                     handle.abort();
+                }
+                if dice.once_in(4) && aborts {
+                    // Polled once, and given up while the task may be ending (RUSTSEC-2026-0005).
+                    let mut handle = handle;
+                    let mut cx = Context::from_waker(Waker::noop());
+                    let _ = Pin::new(&mut handle).poll(&mut cx);
+                    dice.dawdle();
+                    drop(handle);
+                    continue;
                 }
                 if dice.once_in(5) && aborts {
                     // Nobody waits for it; it ends all the same.
