@@ -13,8 +13,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::data::{DataCell, TakenData};
 use crate::store::drive::{self, Base, Driven};
 use crate::store::{Aftermath, Discarded, Meter, Store, StoreInner};
+use crate::transit::Transit;
 use crate::types::FuncType;
-use crate::val::Val;
+use crate::val::{Val, receive, send};
 use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -73,17 +74,35 @@ impl Func {
     ) -> impl Future<Output = Result<Option<Val>>> + use<T> {
         let func = self.clone();
         let store = Rc::clone(&store.inner);
-        let mut args = args.to_vec();
+        let args = args.to_vec();
         async move {
-            func.check_call(&store, &args)?;
+            func.check_store(&store)?;
+            check_args(func.ty(), &args).map_err(|problem| func.wrong(&problem))?;
+            let args = send(&args, func.ty().param_types().types())?;
+            let results = func.call_with(&store, args, true, at).await?;
+            let mut results = receive(func.ty().result_type().types(), &mut results.read())?;
+            Ok(results.pop())
+        }
+    }
+
+    /// Calls the function with arguments that are of its types; `as_vals` when the results will
+    /// be `Val`s.
+    pub(crate) fn call_with(
+        &self,
+        store: &Rc<StoreInner>,
+        mut args: Transit,
+        as_vals: bool,
+        at: &'static Location<'static>,
+    ) -> impl Future<Output = Result<Transit>> + use<> {
+        let (func, store) = (self.inner.clone(), Rc::clone(store));
+        async move {
             store.until_no_slice_is_left().await;
-            let mut results = match &func.inner {
+            match &func {
                 FuncInst::Lifted(callee) => {
-                    let call = HostCall::new(Vec::new());
+                    let call = HostCall::new(as_vals);
                     // Before anything runs: what the embedder did wrong is no trap of the guest's.
                     store.enter("call a function", at, |cx| {
-                        let types = callee.ty.param_types().types();
-                        cx.data_mut().give(&mut args, types, Some(&call))
+                        cx.data_mut().give(&mut args, Some(&call))
                     })??;
                     call.args.set(Some(args));
                     let base = Base::call(at, &call);
@@ -111,23 +130,25 @@ impl Func {
                     };
                     let results = call.wait(&store).await;
                     drop(given_up);
-                    results.map_err(|error| error.with_frame(phase()))?
+                    results.map_err(|error| error.with_frame(phase()))
                 }
-                FuncInst::Host(host) => host.call(args).await?,
-            };
-            Ok(results.pop())
+                FuncInst::Host(host) => host.call(args).await,
+            }
         }
     }
 
-    fn check_call(&self, store: &Rc<StoreInner>, args: &[Val]) -> Result<()> {
+    pub(crate) fn wrong(&self, problem: &dyn fmt::Display) -> Error {
+        Error::ty(format!("function `{}`: {problem}", self.inner.name()))
+    }
+
+    pub(crate) fn check_store(&self, store: &Rc<StoreInner>) -> Result<()> {
         if !std::ptr::eq(self.store.as_ptr(), Rc::as_ptr(store)) {
             return Err(Error::link(format!(
                 "function `{}` belongs to another store than the one it is called with",
                 self.inner.name()
             )));
         }
-        check_args(self.ty(), args)
-            .map_err(|problem| Error::ty(format!("function `{}`: {problem}", self.inner.name())))
+        Ok(())
     }
 }
 
@@ -158,8 +179,9 @@ impl fmt::Debug for Func {
 pub(crate) struct HostCall {
     /// The callee's task, once it was made.
     task: Cell<Option<TaskId>>,
-    args: Cell<Option<Vec<Val>>>,
-    result: Cell<Option<Result<Vec<Val>>>>,
+    args: Cell<Option<Transit>>,
+    result: Cell<Option<Result<Transit>>>,
+    as_vals: bool,
     /// What its budget has left, once guest code has run for it.
     pub(crate) meter: Cell<Option<Meter>>,
     resolved: Cell<bool>,
@@ -171,11 +193,12 @@ pub(crate) struct HostCall {
 }
 
 impl HostCall {
-    pub(crate) fn new(args: Vec<Val>) -> Rc<HostCall> {
+    fn new(as_vals: bool) -> Rc<HostCall> {
         Rc::new(HostCall {
             task: Cell::new(None),
-            args: Cell::new(Some(args)),
+            args: Cell::new(None),
             result: Cell::new(None),
+            as_vals,
             meter: Cell::new(None),
             resolved: Cell::new(false),
             given_up: Cell::new(false),
@@ -187,19 +210,28 @@ impl HostCall {
         self.resolved.get()
     }
 
-    pub(crate) fn take_args(&self) -> Option<Vec<Val>> {
+    /// Whether the embedder gets the results as `Val`s.
+    pub(crate) fn as_vals(&self) -> bool {
+        self.as_vals
+    }
+
+    pub(crate) fn take_args(&self) -> Option<Transit> {
         self.args.take()
     }
 
     /// Sets the result, unless there is one already.
-    pub(crate) fn resolve(self: &Rc<Self>, aftermath: &mut Aftermath, result: Result<Vec<Val>>) {
+    pub(crate) fn resolve(self: &Rc<Self>, aftermath: &mut Aftermath, result: Result<Transit>) {
         // Those of a call that never started.
         if let Some(args) = self.args.take() {
-            aftermath.unwanted.push(Unwanted::Given(args));
+            aftermath
+                .unwanted
+                .push(Unwanted::Given(args.into_handles()));
         }
         if self.resolved.replace(true) || self.given_up.get() {
             match result {
-                Ok(values) => aftermath.unwanted.push(Unwanted::Held(values)),
+                Ok(values) => aftermath
+                    .unwanted
+                    .push(Unwanted::Held(values.into_handles())),
                 Err(error) => aftermath.drop_later(error),
             }
         } else {
@@ -212,10 +244,10 @@ impl HostCall {
     fn discard(&self, store: &Rc<StoreInner>) {
         self.given_up.set(true);
         if let Some(args) = self.args.take() {
-            store.discard(Discarded::Values(Unwanted::Given(args)));
+            store.discard(Discarded::Values(Unwanted::Given(args.into_handles())));
         }
         if let Some(Ok(values)) = self.result.take() {
-            store.discard(Discarded::Values(Unwanted::Held(values)));
+            store.discard(Discarded::Values(Unwanted::Held(values.into_handles())));
         }
     }
 
@@ -232,7 +264,7 @@ impl HostCall {
         self.waiter.set(waiter);
     }
 
-    async fn wait(self: Rc<Self>, store: &Rc<StoreInner>) -> Result<Vec<Val>> {
+    async fn wait(self: Rc<Self>, store: &Rc<StoreInner>) -> Result<Transit> {
         if !self.resolved.get() {
             let call = Rc::clone(&self);
             let resolved = poll_fn(move |_| {
@@ -314,20 +346,22 @@ impl Drop for CancelOnDrop {
 }
 
 /// The future of an async host function.
-pub(crate) type HostFuture = Pin<Box<dyn Future<Output = Result<Vec<Val>>>>>;
+pub(crate) type HostFuture = Pin<Box<dyn Future<Output = Result<Transit>>>>;
 
 /// A function that the embedder provides, linked to one import of one store.
 pub(crate) struct HostFunc {
     pub(crate) name: Name,
     pub(crate) ty: Arc<FuncType>,
     pub(crate) kind: HostKind,
+    /// Whether it takes its arguments as `Val`s.
+    pub(crate) as_vals: bool,
     pub(crate) type_name: &'static str,
     pub(crate) defined_at: &'static Location<'static>,
 }
 
 pub(crate) enum HostKind {
-    Plain(Box<dyn Fn(Vec<Val>) -> Result<Vec<Val>>>),
-    Async(Box<dyn Fn(Vec<Val>) -> HostFuture>),
+    Plain(Box<dyn Fn(Transit) -> Result<Transit>>),
+    Async(Box<dyn Fn(Transit) -> HostFuture>),
 }
 
 impl HostFunc {
@@ -341,7 +375,7 @@ impl HostFunc {
     }
 
     /// Calls the function for the host itself, as a component that re-exports an import asks for.
-    async fn call(&self, args: Vec<Val>) -> Result<Vec<Val>> {
+    async fn call(&self, args: Transit) -> Result<Transit> {
         let result = match &self.kind {
             HostKind::Plain(function) => catch(|| function(args)),
             HostKind::Async(function) => match catch(|| Ok(function(args))) {

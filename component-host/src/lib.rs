@@ -43,8 +43,12 @@ mod linker;
 mod store;
 
 mod func;
+mod resource;
+mod resource_table;
 mod streams;
-mod typed;
+mod transit;
+pub mod typed;
+mod typed_func;
 pub mod types;
 mod val;
 mod wave;
@@ -74,14 +78,19 @@ pub use error::{Error, ErrorKind, LimitError, Result};
 pub use func::{Accessor, Caller, Func};
 pub use instance::Instance;
 pub use linker::{Linker, LinkerInstance};
+pub use resource::Resource;
+pub use resource_table::ResourceTable;
 pub use store::{InterruptHandle, Store};
 pub use streams::{
     AsStore, Element, FutureReader, FutureWriter, StreamReader, StreamWriter, future, stream,
 };
 pub use trap::Trap;
-pub use typed::{ComponentParams, ComponentResult, ComponentValue};
+pub use typed::{ComponentNamedList, ComponentType, Lift, LiftList, Lower, LowerList, Mismatch};
+pub use typed_func::TypedFunc;
 pub use types::{FuncType, ResourceType, Type};
 pub use val::{ErrorContextAny, FutureAny, ResourceAny, StreamAny, Text, Val};
+/// Derive [`ComponentType`], [`Lift`](trait@Lift) and [`Lower`](trait@Lower) for structs and enums.
+pub use vestibule_component_host_derive::{ComponentType, Lift, Lower};
 
 /// The README's example, compiled and run.
 #[cfg(doctest)]

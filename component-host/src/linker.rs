@@ -11,10 +11,10 @@ use crate::instance::Instance;
 use crate::instantiate::{self, Imports};
 use crate::runtime::{Item, RtType};
 use crate::store::{Store, StoreInner};
+use crate::transit::Transit;
 use crate::trap::Trap;
-use crate::typed::{ComponentParams, ComponentResult};
+use crate::typed::{ComponentNamedList, LiftList, LowerList, check_func};
 use crate::types::{FuncType, ResourceType, Type};
-use crate::val::Val;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -47,12 +47,13 @@ pub(crate) struct ResourceDefinition<T: 'static> {
 pub(crate) struct FuncDefinition<T: 'static> {
     kind: FuncKind<T>,
     check: fn(&FuncType) -> Result<(), String>,
+    as_vals: bool,
     type_name: &'static str,
     defined_at: &'static Location<'static>,
 }
 
-type PlainFn<T> = dyn Fn(Caller<'_, T>, Vec<Val>) -> Result<Vec<Val>>;
-type AsyncFn<T> = dyn Fn(Accessor<T>, Vec<Val>) -> HostFuture;
+type PlainFn<T> = dyn Fn(Caller<'_, T>, &FuncType, Transit) -> Result<Transit>;
+type AsyncFn<T> = dyn Fn(Accessor<T>, &Arc<FuncType>, Transit) -> HostFuture;
 
 enum FuncKind<T: 'static> {
     Plain(Rc<PlainFn<T>>),
@@ -184,7 +185,7 @@ impl<'a, T: 'static> LinkerInstance<'a, T> {
     /// Defines a host function: a plain closure, called while the guest waits. It serves imports
     /// of synchronous and of async type.
     ///
-    /// Parameters are a tuple of [`ComponentValue`](crate::ComponentValue)s, or `Vec<Val>` for a
+    /// Parameters are a tuple of types that [`Lift`](crate::Lift), or `Vec<Val>` for a
     /// function of any type; likewise the result. The types are compared with the import's when a
     /// component is instantiated.
     ///
@@ -195,18 +196,19 @@ impl<'a, T: 'static> LinkerInstance<'a, T> {
     pub fn func<F, P, R>(&mut self, name: &str, function: F) -> Result<()>
     where
         F: Fn(Caller<'_, T>, P) -> Result<R> + 'static,
-        P: ComponentParams,
-        R: ComponentResult,
+        P: LiftList + 'static,
+        R: LowerList + 'static,
     {
-        let plain = move |caller: Caller<'_, T>, args: Vec<Val>| {
-            let args = P::from_vals(args).ok_or_else(wrong_args)?;
-            function(caller, args).map(R::into_vals)
+        let plain = move |caller: Caller<'_, T>, ty: &FuncType, args: Transit| {
+            let args = P::lift_all(ty.param_types().types(), &mut args.read())?;
+            lower_result(function(caller, args)?, ty)
         };
         self.define(
             name,
             Definition::Func(FuncDefinition {
                 kind: FuncKind::Plain(Rc::new(plain)),
                 check: check::<P, R>,
+                as_vals: P::AS_VALS,
                 type_name: std::any::type_name::<F>(),
                 defined_at: Location::caller(),
             }),
@@ -227,16 +229,16 @@ impl<'a, T: 'static> LinkerInstance<'a, T> {
     where
         F: Fn(Accessor<T>, P) -> Fut + 'static,
         Fut: Future<Output = Result<R>> + 'static,
-        P: ComponentParams,
-        R: ComponentResult,
+        P: LiftList + 'static,
+        R: LowerList + 'static,
     {
-        let start = move |accessor: Accessor<T>, args: Vec<Val>| -> HostFuture {
-            match P::from_vals(args) {
-                Some(args) => {
-                    let future = function(accessor, args);
-                    Box::pin(async move { future.await.map(R::into_vals) })
+        let start = move |accessor: Accessor<T>, ty: &Arc<FuncType>, args: Transit| -> HostFuture {
+            match P::lift_all(ty.param_types().types(), &mut args.read()) {
+                Ok(args) => {
+                    let (future, ty) = (function(accessor, args), Arc::clone(ty));
+                    Box::pin(async move { lower_result(future.await?, &ty) })
                 }
-                None => Box::pin(async { Err(wrong_args()) }),
+                Err(error) => Box::pin(async { Err(error) }),
             }
         };
         self.define(
@@ -244,6 +246,7 @@ impl<'a, T: 'static> LinkerInstance<'a, T> {
             Definition::Func(FuncDefinition {
                 kind: FuncKind::Async(Rc::new(start)),
                 check: check::<P, R>,
+                as_vals: P::AS_VALS,
                 type_name: std::any::type_name::<F>(),
                 defined_at: Location::caller(),
             }),
@@ -267,13 +270,14 @@ impl<'a, T: 'static> LinkerInstance<'a, T> {
     where
         F: Fn(Caller<'_, T>, u32) -> Result<()> + 'static,
     {
-        let plain = move |caller: Caller<'_, T>, args: Vec<Val>| match args.as_slice() {
-            [Val::U32(rep)] => dtor(caller, *rep).map(|()| Vec::new()),
-            _ => Err(wrong_args()),
+        let plain = move |caller: Caller<'_, T>, _: &FuncType, args: Transit| {
+            let rep = args.read().word()? as u32;
+            dtor(caller, rep).map(|()| Transit::new())
         };
         let dtor = FuncDefinition {
             kind: FuncKind::Plain(Rc::new(plain)),
             check: |_| Ok(()),
+            as_vals: false,
             type_name: std::any::type_name::<F>(),
             defined_at: Location::caller(),
         };
@@ -358,13 +362,14 @@ pub(crate) fn full_name(path: &str, name: &str) -> String {
     }
 }
 
-fn check<P: ComponentParams, R: ComponentResult>(ty: &FuncType) -> Result<(), String> {
-    P::check(ty)?;
-    R::check(ty.result())
+fn check<P: ComponentNamedList, R: ComponentNamedList>(ty: &FuncType) -> Result<(), String> {
+    check_func::<P, R>(ty, "the host function")
 }
 
-fn wrong_args() -> Error {
-    Error::ty("the arguments are not of the types that were agreed on at link time")
+fn lower_result<R: LowerList>(result: R, ty: &FuncType) -> Result<Transit> {
+    let mut results = Transit::new();
+    result.lower_all(ty.result_type().types(), &mut results)?;
+    Ok(results)
 }
 
 impl<T> Definition<T> {
@@ -461,11 +466,12 @@ impl<T: 'static> LinkedImports<'_, T> {
         let data = Rc::clone(&self.store.data);
         let executor = self.store.inner.executor.clone();
         let store = Rc::downgrade(&self.store.inner);
+        let func_ty = Arc::clone(ty);
         let kind = match &func.kind {
             FuncKind::Plain(function) => {
                 let function = Rc::clone(function);
                 HostKind::Plain(Box::new(move |args| {
-                    function(Caller::new(&data, &executor, &store)?, args)
+                    function(Caller::new(&data, &executor, &store)?, &func_ty, args)
                 }))
             }
             FuncKind::Async(_) if !ty.is_async() => {
@@ -479,7 +485,7 @@ impl<T: 'static> LinkedImports<'_, T> {
             FuncKind::Async(function) => {
                 let function = Rc::clone(function);
                 HostKind::Async(Box::new(move |args| {
-                    function(Accessor::new(&data, &executor, &store), args)
+                    function(Accessor::new(&data, &executor, &store), &func_ty, args)
                 }))
             }
         };
@@ -487,6 +493,7 @@ impl<T: 'static> LinkedImports<'_, T> {
             name: name.into(),
             ty: Arc::clone(ty),
             kind,
+            as_vals: func.as_vals,
             type_name: func.type_name,
             defined_at: func.defined_at,
         })
@@ -583,6 +590,7 @@ pub(crate) fn stub_func(name: Name, ty: &Arc<FuncType>) -> FuncInst {
         name,
         ty: Arc::clone(ty),
         kind: HostKind::Plain(Box::new(move |_| Err(Error::from(trap.clone())))),
+        as_vals: false,
         type_name: "a stub",
         defined_at: Location::caller(),
     }))

@@ -18,6 +18,7 @@
 //! Dropping the end gives the copy up.
 
 mod element;
+mod element_value;
 mod futures;
 mod reader;
 mod writer;

@@ -1,265 +1,176 @@
-//! Rust types as parameters and results of host functions.
+//! Rust types as component-level types: what typed calls and host functions are made of.
+//!
+//! A Rust type is compared with the component's once, when a function is looked up or linked; what
+//! does not fit is a [`Mismatch`], which says where in the type. Calls then neither compare nor
+//! build [`Val`](crate::Val)s.
+//!
+//! | Rust | WIT |
+//! |---|---|
+//! | `bool`, `u8` .. `u64`, `i8` .. `i64`, `f32`, `f64`, `char` | the same; `s8` .. `s64` for `i8` .. `i64` |
+//! | `String`, `&str`, `Box<str>`, [`Text`](crate::Text) | `string` |
+//! | `Vec<T>`, `&[T]`, `Box<[T]>` | `list<T>` |
+//! | `[T; N]` | `list<T, N>` |
+//! | `BTreeMap<K, V>`, `HashMap<K, V>` | `map<K, V>` |
+//! | `Option<T>` | `option<T>` |
+//! | `Result<T, E>`, `()` for what is not there | `result<T, E>` |
+//! | tuples of 1 to 16 | `tuple<..>` |
+//! | `Box<T>` | as `T` |
+//! | structs and enums with derived traits | records, variants, enums, flags |
+//! | [`Resource<T>`](crate::Resource) | `own<R>`, `borrow<R>`, where the host implements `R` |
+//! | [`ResourceAny`](crate::ResourceAny) | `own<R>`, `borrow<R>` |
+//! | [`StreamAny`](crate::StreamAny), [`FutureAny`](crate::FutureAny), [`ErrorContextAny`](crate::ErrorContextAny) | `stream`, `future`, `error-context` |
+//! | [`Val`](crate::Val) | any |
 
-use crate::types::{FuncType, Type};
-use crate::val::{ResourceAny, Val};
+mod containers;
+mod lists;
+mod scalars;
 
-/// A Rust type that stands for a component value type.
+#[doc(hidden)]
+#[allow(missing_docs, reason = "there for derived implementations alone")]
+#[path = "typed/derived.rs"]
+pub mod __derived;
+
+pub(crate) use lists::check_func;
+pub use lists::{ComponentNamedList, LiftList, LowerList};
+
+use crate::error::Result;
+pub use crate::transit::{Arrivals, Transit};
+use crate::types::Type;
+use std::fmt;
+
+/// A Rust type that stands for a component-level type.
 ///
-/// Implemented for the primitive types, `String`, `Vec`, `Option`, [`ResourceAny`], and for
-/// [`Val`], which takes any type.
-pub trait ComponentValue: Sized + 'static {
-    /// Whether a value of the component type can be a value of this Rust type, and back.
-    fn accepts(ty: &Type) -> bool;
+/// Implemented for the types of [the table](self), and derived for structs and enums. A type that
+/// only arrives needs [`Lift`] beside it, one that is only sent [`Lower`].
+pub trait ComponentType {
+    /// Whether it stands for a payload that is not there.
+    #[doc(hidden)]
+    const NOTHING: bool = false;
 
-    /// The component type that is expected, as WIT writes it.
+    /// Compares the type with a component's.
+    ///
+    /// # Errors
+    ///
+    /// Says where they differ, and how.
+    fn typecheck(ty: &Type) -> Result<(), Mismatch>;
+
+    /// The component-level type it stands for, for people.
     fn describe() -> String;
-
-    /// Converts from a value of an accepted type.
-    fn from_val(val: Val) -> Option<Self>;
-
-    /// Converts to a value.
-    fn into_val(self) -> Val;
 }
 
-/// The parameters of a host function: a tuple of [`ComponentValue`]s, or `Vec<Val>` for any.
-pub trait ComponentParams: Sized + 'static {
-    /// Says how the parameters of a function type differ from these.
-    fn check(ty: &FuncType) -> Result<(), String>;
+/// A [`ComponentType`] whose values are sent: arguments of calls, results of host functions.
+pub trait Lower: ComponentType {
+    /// Adds the value to those that are sent.
+    ///
+    /// # Errors
+    ///
+    /// `Resource` when the value is a resource that cannot be sent as `ty` says.
+    fn lower(self, ty: &Type, to: &mut Transit) -> Result<()>;
 
-    /// Converts from values of the checked types.
-    fn from_vals(vals: Vec<Val>) -> Option<Self>;
+    /// Adds a list of such values; numbers as bytes.
+    #[doc(hidden)]
+    fn lower_list(list: Vec<Self>, element: &Type, to: &mut Transit) -> Result<()>
+    where
+        Self: Sized,
+    {
+        to.word(list.len() as u64);
+        list.into_iter()
+            .try_for_each(|value| value.lower(element, to))
+    }
 }
 
-/// The result of a host function: `()`, a tuple of one [`ComponentValue`], or `Option<Val>` for
-/// any.
-pub trait ComponentResult: Sized + 'static {
-    /// Says how the result of a function type differs from this.
-    fn check(result: Option<&Type>) -> Result<(), String>;
+/// A [`ComponentType`] whose values arrive: results of calls, arguments of host functions.
+pub trait Lift: ComponentType + Sized {
+    /// Takes the next value from those that arrive.
+    ///
+    /// # Errors
+    ///
+    /// Only for an error of this crate.
+    fn lift(ty: &Type, from: &mut Arrivals) -> Result<Self>;
 
-    /// Converts to values.
-    fn into_vals(self) -> Vec<Val>;
+    /// Takes a list of such values.
+    #[doc(hidden)]
+    fn lift_list(element: &Type, from: &mut Arrivals) -> Result<Vec<Self>> {
+        let length = from.word()?;
+        (0..length).map(|_| Self::lift(element, from)).collect()
+    }
 }
 
-macro_rules! primitive {
-    ($($rust:ty => $case:ident $wit:literal,)*) => {$(
-        impl ComponentValue for $rust {
-            fn accepts(ty: &Type) -> bool {
-                matches!(ty, Type::$case)
-            }
-
-            fn describe() -> String {
-                $wit.to_owned()
-            }
-
-            fn from_val(val: Val) -> Option<Self> {
-                match val {
-                    Val::$case(value) => Some(value.into()),
-                    _ => None,
-                }
-            }
-
-            fn into_val(self) -> Val {
-                Val::$case(self.into())
-            }
-        }
-    )*};
+/// Where a Rust type and a component's type differ, and how.
+///
+/// `Display` prints the path into the type and both types: `.2.name: expected string, found
+/// list<u8>`. Elements of a list are `[]`, payloads have the name of their case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch {
+    path: String,
+    problem: String,
 }
 
-primitive! {
-    bool => Bool "bool",
-    i8 => S8 "s8",
-    u8 => U8 "u8",
-    i16 => S16 "s16",
-    u16 => U16 "u16",
-    i32 => S32 "s32",
-    u32 => U32 "u32",
-    i64 => S64 "s64",
-    u64 => U64 "u64",
-    f32 => Float32 "f32",
-    f64 => Float64 "f64",
-    char => Char "char",
-    String => String "string",
-}
-
-impl ComponentValue for ResourceAny {
-    fn accepts(ty: &Type) -> bool {
-        matches!(ty, Type::Own(_) | Type::Borrow(_))
+impl Mismatch {
+    /// The component's type is another than the Rust type stands for.
+    pub fn expected(expected: impl fmt::Display, found: &Type) -> Mismatch {
+        Mismatch::of(format!("expected {expected}, found {found}"))
     }
 
-    fn describe() -> String {
-        "a resource".to_owned()
-    }
-
-    fn from_val(val: Val) -> Option<ResourceAny> {
-        match val {
-            Val::Resource(resource) => Some(resource),
-            _ => None,
+    /// They differ as `problem` says.
+    pub fn of(problem: impl Into<String>) -> Mismatch {
+        Mismatch {
+            path: String::new(),
+            problem: problem.into(),
         }
     }
 
-    fn into_val(self) -> Val {
-        Val::Resource(self)
-    }
-}
-
-impl ComponentValue for Val {
-    fn accepts(_ty: &Type) -> bool {
-        true
+    /// The same, seen from the type that has it as a part of this name.
+    #[must_use]
+    pub fn within(mut self, part: impl fmt::Display) -> Mismatch {
+        self.path.insert_str(0, &format!(".{part}"));
+        self
     }
 
-    fn describe() -> String {
-        "any type".to_owned()
-    }
-
-    fn from_val(val: Val) -> Option<Val> {
-        Some(val)
-    }
-
-    fn into_val(self) -> Val {
+    fn in_elements(mut self) -> Mismatch {
+        self.path.insert_str(0, "[]");
         self
     }
 }
 
-impl<V: ComponentValue> ComponentValue for Vec<V> {
-    fn accepts(ty: &Type) -> bool {
-        matches!(ty, Type::List(list) if V::accepts(list.ty()))
-    }
-
-    fn describe() -> String {
-        format!("list<{}>", V::describe())
-    }
-
-    fn from_val(val: Val) -> Option<Self> {
-        match val {
-            Val::List(vals) => vals.into_iter().map(V::from_val).collect(),
-            _ => None,
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.as_str() {
+            "" => f.write_str(&self.problem),
+            path => write!(f, "{path}: {}", self.problem),
         }
     }
-
-    fn into_val(self) -> Val {
-        Val::List(self.into_iter().map(V::into_val).collect())
-    }
 }
 
-impl<V: ComponentValue> ComponentValue for Option<V> {
-    fn accepts(ty: &Type) -> bool {
-        matches!(ty, Type::Option(option) if V::accepts(option.ty()))
-    }
+impl std::error::Error for Mismatch {}
 
-    fn describe() -> String {
-        format!("option<{}>", V::describe())
-    }
-
-    fn from_val(val: Val) -> Option<Self> {
-        match val {
-            Val::Option(Some(val)) => V::from_val(*val).map(Some),
-            Val::Option(None) => Some(None),
-            _ => None,
-        }
-    }
-
-    fn into_val(self) -> Val {
-        Val::Option(self.map(|value| Box::new(value.into_val())))
-    }
+/// The type inside another; which it is was compared before.
+fn part<'t>(part: Option<&'t Type>, ty: &Type) -> Result<&'t Type> {
+    part.ok_or_else(|| crate::error::bug!("{ty} was taken for another type"))
 }
 
-impl ComponentParams for Vec<Val> {
-    fn check(_ty: &FuncType) -> Result<(), String> {
-        Ok(())
+impl crate::Val {
+    /// A Rust value as a value of the given type.
+    ///
+    /// # Errors
+    ///
+    /// `Type` when the Rust type is another; as [`Lower::lower`].
+    pub fn from_rust<V: Lower>(value: V, ty: &Type) -> Result<crate::Val> {
+        V::typecheck(ty).map_err(|mismatch| crate::Error::ty(mismatch.to_string()))?;
+        let mut sent = Transit::new();
+        value.lower(ty, &mut sent)?;
+        crate::val::receive_val(&mut sent.read(), ty)
     }
 
-    fn from_vals(vals: Vec<Val>) -> Option<Self> {
-        Some(vals)
-    }
-}
-
-macro_rules! tuple_params {
-    ($($name:ident)*) => {
-        impl<$($name: ComponentValue),*> ComponentParams for ($($name,)*) {
-            #[allow(unused_mut, unused_variables, reason = "the empty tuple has no parameters")]
-            fn check(ty: &FuncType) -> Result<(), String> {
-                let mut params = ty.params();
-                let wanted: Vec<String> = vec![$($name::describe()),*];
-                if params.len() != wanted.len() {
-                    return Err(format!(
-                        "the host function takes {} parameters, the import {}",
-                        wanted.len(),
-                        params.len()
-                    ));
-                }
-                $(
-                    if let Some((name, ty)) = params.next()
-                        && !$name::accepts(ty)
-                    {
-                        return Err(format!(
-                            "parameter `{name}`: the host function takes {}, the import {ty}",
-                            $name::describe()
-                        ));
-                    }
-                )*
-                Ok(())
-            }
-
-            #[allow(unused_mut, unused_variables, reason = "the empty tuple has no parameters")]
-            fn from_vals(vals: Vec<Val>) -> Option<Self> {
-                let mut vals = vals.into_iter();
-                Some(($($name::from_val(vals.next()?)?,)*))
-            }
-        }
-    };
-}
-
-tuple_params!();
-tuple_params!(A);
-tuple_params!(A B);
-tuple_params!(A B C);
-tuple_params!(A B C D);
-tuple_params!(A B C D E);
-tuple_params!(A B C D E F);
-tuple_params!(A B C D E F G);
-tuple_params!(A B C D E F G H);
-
-impl ComponentResult for () {
-    fn check(result: Option<&Type>) -> Result<(), String> {
-        match result {
-            None => Ok(()),
-            Some(ty) => Err(format!(
-                "the host function has no result, the import returns {ty}"
-            )),
-        }
-    }
-
-    fn into_vals(self) -> Vec<Val> {
-        Vec::new()
-    }
-}
-
-impl<R: ComponentValue> ComponentResult for (R,) {
-    fn check(result: Option<&Type>) -> Result<(), String> {
-        match result {
-            Some(ty) if R::accepts(ty) => Ok(()),
-            Some(ty) => Err(format!(
-                "result: the host function returns {}, the import {ty}",
-                R::describe()
-            )),
-            None => Err(format!(
-                "the host function returns {}, the import nothing",
-                R::describe()
-            )),
-        }
-    }
-
-    fn into_vals(self) -> Vec<Val> {
-        vec![self.0.into_val()]
-    }
-}
-
-impl ComponentResult for Option<Val> {
-    fn check(_result: Option<&Type>) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn into_vals(self) -> Vec<Val> {
-        self.into_iter().collect()
+    /// This value, which is of the given type, as a Rust value.
+    ///
+    /// # Errors
+    ///
+    /// `Type` when the Rust type is another, or when this is not a value of the type.
+    pub fn to_rust<V: Lift>(&self, ty: &Type) -> Result<V> {
+        V::typecheck(ty).map_err(|mismatch| crate::Error::ty(mismatch.to_string()))?;
+        let mut sent = Transit::new();
+        crate::val::send_val(self, ty, &mut sent)?;
+        V::lift(ty, &mut sent.read())
     }
 }

@@ -11,8 +11,10 @@ use crate::abi::layout::{
     FlatTypes, Layout, PerPtrType, RecordLayout, VariantLayout, layout_fixed_length_list,
 };
 use crate::abi::options::PtrType;
-use std::sync::Arc;
+use std::any::TypeId;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A name in the component model: shared, since values carry the names of their types.
 pub type Name = Arc<str>;
@@ -87,13 +89,20 @@ pub enum Type {
 pub struct ResourceType(u64);
 
 /// What a type is made of, as far as rules ask for it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Contents {
     pub(crate) borrow: bool,
     /// An `own` or a `borrow`.
     pub(crate) resource: bool,
     /// A stream or a future.
     pub(crate) async_value: bool,
+    /// Neither pointers nor handles: its bytes in memory are all of it, the same in every memory.
+    pub(crate) plain: bool,
+    /// The bytes a value takes [on its way](crate::transit), but for what its strings and lists
+    /// hold. It saturates.
+    pub(crate) weight: u64,
+    /// As `weight`, for a value as a [`Val`](crate::Val).
+    pub(crate) tree: u64,
 }
 
 /// The type of a list.
@@ -107,6 +116,7 @@ pub struct List {
 pub struct FixedLengthList {
     ty: Type,
     length: u32,
+    contents: Contents,
     layouts: PerPtrType<Layout>,
 }
 
@@ -159,6 +169,7 @@ pub struct Enum {
 #[derive(Clone)]
 pub struct OptionType {
     ty: Type,
+    contents: Contents,
     layouts: PerPtrType<VariantLayout>,
 }
 
@@ -190,15 +201,26 @@ pub struct FuncType {
 #[derive(Clone)]
 pub(crate) struct ValueTypes {
     types: Box<[Type]>,
+    contents: Contents,
     /// Of the tuple they are passed as when they go by memory.
     layouts: PerPtrType<RecordLayout>,
 }
 
 impl ResourceType {
-    /// Makes a resource type that the embedder implements, unlike any other.
+    /// The resource type that the embedder implements by the Rust type `T`, the same each time.
     ///
-    /// It may be given to any number of linkers; in each store, values of it are the embedder's.
-    pub fn host() -> ResourceType {
+    /// It may be given to any number of linkers; in each store, values of it are the embedder's:
+    /// [`Resource<T>`](crate::Resource) or [`ResourceAny`](crate::ResourceAny).
+    pub fn host<T: 'static>() -> ResourceType {
+        static BY_TYPE: Mutex<BTreeMap<TypeId, ResourceType>> = Mutex::new(BTreeMap::new());
+        // A panic cannot leave the map half changed.
+        let mut by_type = BY_TYPE.lock().unwrap_or_else(PoisonError::into_inner);
+        let ty = by_type.entry(TypeId::of::<T>());
+        *ty.or_insert_with(ResourceType::fresh)
+    }
+
+    /// Makes a resource type that the embedder implements, unlike any other.
+    pub fn host_dynamic() -> ResourceType {
         ResourceType::fresh()
     }
 
@@ -271,40 +293,116 @@ impl Type {
         match self {
             Type::Own(_) => Contents {
                 resource: true,
-                ..Contents::default()
+                ..Contents::HANDLE
             },
             Type::Borrow(_) => Contents {
                 borrow: true,
                 resource: true,
-                async_value: false,
+                ..Contents::HANDLE
             },
             // What they carry is no part of the value itself.
             Type::Stream(t) | Type::Future(t) => Contents {
                 borrow: t.as_ref().is_some_and(|t| t.contents().borrow),
-                resource: false,
                 async_value: true,
+                ..Contents::HANDLE
             },
-            Type::List(list) => list.ty.contents(),
-            Type::FixedLengthList(list) => list.ty.contents(),
-            Type::Option(option) => option.ty.contents(),
-            Type::Map(map) => map.contents,
+            Type::ErrorContext | Type::String => Contents::HANDLE,
+            Type::List(list) => list.ty.contents().in_a_list(),
+            Type::FixedLengthList(list) => list.contents,
+            Type::Option(option) => option.contents,
+            Type::Map(map) => map.contents.in_a_list(),
             Type::Record(record) => record.contents,
             Type::Tuple(tuple) => tuple.contents,
             Type::Variant(variant) => variant.contents,
             Type::Result(result) => result.contents,
-            _ => Contents::default(),
+            Type::Flags(flags) => Contents {
+                tree: flags.names.len() as u64 * size_of::<Name>() as u64 + Contents::VAL,
+                ..Contents::SCALAR
+            },
+            _ => Contents::SCALAR,
         }
     }
 }
 
 impl Contents {
-    fn of<'a>(parts: impl IntoIterator<Item = &'a Type>) -> Contents {
+    const VAL: u64 = size_of::<crate::val::Val>() as u64;
+
+    /// One word.
+    const SCALAR: Contents = Contents {
+        borrow: false,
+        resource: false,
+        async_value: false,
+        plain: true,
+        weight: 8,
+        tree: Contents::VAL,
+    };
+
+    /// Something that is kept beside the words.
+    const HANDLE: Contents = Contents {
+        plain: false,
+        weight: 8 + Contents::VAL,
+        ..Contents::SCALAR
+    };
+
+    /// Of a list with such elements.
+    fn in_a_list(self) -> Contents {
+        Contents {
+            plain: false,
+            weight: Contents::HANDLE.weight,
+            tree: Contents::HANDLE.tree,
+            ..self
+        }
+    }
+
+    fn join(self, other: Contents) -> Contents {
+        Contents {
+            borrow: self.borrow || other.borrow,
+            resource: self.resource || other.resource,
+            async_value: self.async_value || other.async_value,
+            plain: self.plain && other.plain,
+            weight: self.weight,
+            tree: self.tree,
+        }
+    }
+
+    /// Of parts that are all there, each with `named` bytes for its name.
+    fn of<'a>(parts: impl IntoIterator<Item = &'a Type>, named: usize) -> Contents {
+        let none = Contents {
+            weight: 0,
+            ..Contents::SCALAR
+        };
         let parts = parts.into_iter().map(Type::contents);
-        parts.fold(Contents::default(), |all, part| Contents {
-            borrow: all.borrow || part.borrow,
-            resource: all.resource || part.resource,
-            async_value: all.async_value || part.async_value,
+        parts.fold(none, |all, part| Contents {
+            weight: all.weight.saturating_add(part.weight),
+            tree: all
+                .tree
+                .saturating_add(part.tree)
+                .saturating_add(named as u64),
+            ..all.join(part)
         })
+    }
+
+    /// Of payloads of which one is there, after a discriminant.
+    fn of_cases<'a>(payloads: impl IntoIterator<Item = &'a Type>) -> Contents {
+        let payloads = payloads.into_iter().map(Type::contents);
+        payloads.fold(Contents::SCALAR, |all, part| Contents {
+            weight: all.weight.max(part.weight.saturating_add(8)),
+            tree: all.tree.max(part.tree.saturating_add(Contents::VAL)),
+            ..all.join(part)
+        })
+    }
+
+    /// Of so many parts that are alike.
+    fn times(self, count: u32) -> Contents {
+        let count = u64::from(count);
+        Contents {
+            weight: self.weight.saturating_mul(count),
+            tree: self
+                .tree
+                .saturating_mul(count)
+                .saturating_add(Contents::VAL),
+            ..self
+        }
     }
 }
 
@@ -319,6 +417,7 @@ impl FixedLengthList {
     fn new(ty: Type, length: u32) -> FixedLengthList {
         FixedLengthList {
             layouts: PerPtrType::new(|ptr_type| layout_fixed_length_list(&ty, length, ptr_type)),
+            contents: ty.contents().times(length),
             ty,
             length,
         }
@@ -343,7 +442,7 @@ impl Map {
     fn new(key: Type, value: Type) -> Map {
         let pair = [&key, &value];
         Map {
-            contents: Contents::of(pair),
+            contents: Contents::of(pair, 0),
             layouts: PerPtrType::new(|ptr_type| RecordLayout::new(pair.into_iter(), ptr_type)),
             key,
             value,
@@ -360,6 +459,11 @@ impl Map {
         &self.value
     }
 
+    /// Those of the pair.
+    pub(crate) fn pair_contents(&self) -> Contents {
+        self.contents
+    }
+
     /// That of the pair `tuple<K, V>`, which is what the list in memory holds.
     pub(crate) fn layout(&self, ptr_type: PtrType) -> &RecordLayout {
         &self.layouts[ptr_type]
@@ -371,7 +475,7 @@ impl Record {
         let fields = fields.into();
         let types = fields.iter().map(|(_, ty)| ty);
         Record {
-            contents: Contents::of(types.clone()),
+            contents: Contents::of(types.clone(), size_of::<Name>()),
             layouts: PerPtrType::new(|ptr_type| RecordLayout::new(types.clone(), ptr_type)),
             fields,
         }
@@ -395,7 +499,7 @@ impl Tuple {
     pub(crate) fn new(types: impl Into<Box<[Type]>>) -> Tuple {
         let types = types.into();
         Tuple {
-            contents: Contents::of(&types),
+            contents: Contents::of(&types, 0),
             layouts: PerPtrType::new(|ptr_type| RecordLayout::new(types.iter(), ptr_type)),
             types,
         }
@@ -417,7 +521,7 @@ impl Variant {
         let types = cases.iter().map(|(_, ty)| ty.as_ref());
         Variant {
             sorted: sort_names(cases.iter().map(|(name, _)| name)),
-            contents: Contents::of(types.clone().flatten()),
+            contents: Contents::of_cases(types.clone().flatten()),
             layouts: PerPtrType::new(|ptr_type| VariantLayout::new(types.clone(), ptr_type)),
             cases,
         }
@@ -479,6 +583,7 @@ impl OptionType {
         let cases = [None, Some(&ty)];
         OptionType {
             layouts: PerPtrType::new(|ptr_type| VariantLayout::new(cases.into_iter(), ptr_type)),
+            contents: Contents::of_cases([&ty]),
             ty,
         }
     }
@@ -497,7 +602,7 @@ impl ResultType {
     fn new(ok: Option<Type>, err: Option<Type>) -> ResultType {
         let cases = [ok.as_ref(), err.as_ref()];
         ResultType {
-            contents: Contents::of(cases.into_iter().flatten()),
+            contents: Contents::of_cases(cases.into_iter().flatten()),
             layouts: PerPtrType::new(|ptr_type| VariantLayout::new(cases.into_iter(), ptr_type)),
             ok,
             err,
@@ -575,8 +680,13 @@ impl ValueTypes {
         let types = types.into();
         ValueTypes {
             layouts: PerPtrType::new(|ptr_type| RecordLayout::new(types.iter(), ptr_type)),
+            contents: Contents::of(&types, 0),
             types,
         }
+    }
+
+    pub(crate) fn contents(&self) -> Contents {
+        self.contents
     }
 
     pub(crate) fn types(&self) -> &[Type] {

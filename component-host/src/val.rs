@@ -1,7 +1,11 @@
 //! Component-level values, as the embedder sees them.
 
+mod transit;
 mod type_check;
 
+pub(crate) use transit::{
+    receive, receive_list, receive_val, send, send_into, send_list, send_val,
+};
 pub(crate) use type_check::field;
 
 use crate::abi::host_resources::HostHandleId;

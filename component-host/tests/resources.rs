@@ -145,7 +145,7 @@ struct Things {
 impl Things {
     fn new() -> Things {
         let host = Host::new();
-        let (log, thing) = (Log::default(), ResourceType::host());
+        let (log, thing) = (Log::default(), ResourceType::host_dynamic());
         let store = host.store(());
         let component = host.component(USES_HOST_RESOURCE);
         let instance = things(&log, thing).instantiate(&store, &component).unwrap();

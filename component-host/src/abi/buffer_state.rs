@@ -14,9 +14,10 @@ use super::storing::store_list_into_valid_range;
 use super::type_predicates::none_or_number_type;
 use crate::engine::Context;
 use crate::error::{Error, bug, trap_if};
+use crate::transit::Transit;
 use crate::trap::Trap;
 use crate::types::Type;
-use crate::val::Val;
+use crate::val::{receive_list, send_list};
 use std::rc::Rc;
 
 /// `Buffer.MAX_LENGTH`
@@ -148,7 +149,7 @@ fn between_guests(
         return transfer_bytes(cx, byte_length, src, dst);
     }
     let values = src.lift(cx, t, n, Peer::Guest)?;
-    dst.lower(cx, t, &values, Peer::Guest)
+    dst.lower(cx, t, values, Peer::Guest)
 }
 
 /// Numbers are the same bytes on both sides.
@@ -176,7 +177,8 @@ fn to_host(
         }
         (Items::Bytes(_), _) => Err(bug!("bytes are read from a stream of {t:?}")),
         (Items::Vals(items), Some(t)) => {
-            items.append(&mut src.lift(cx, t, n, Peer::Host)?);
+            let values = src.lift(cx, t, n, Peer::Host)?;
+            items.append(&mut receive_list(&mut values.read(), t)?);
             Ok(())
         }
         (Items::Vals(items), None) => {
@@ -200,31 +202,35 @@ fn from_host(
             Ok(())
         }
         (Next::Bytes(_), _) => Err(bug!("bytes are written to a stream of {t:?}")),
-        (Next::Vals(values), Some(t)) => dst.lower(cx, t, values, Peer::Host),
+        (Next::Vals(values), Some(t)) => {
+            let mut sent = Transit::new();
+            send_list(values, t, &mut sent)?;
+            dst.lower(cx, t, sent, Peer::Host)
+        }
         (Next::Vals(_), None) => Ok(()),
     }
 }
 
 impl GuestBuffer {
-    fn lift(&self, cx: &mut Context<'_>, t: &Type, n: u32, peer: Peer) -> Result<Vec<Val>, Error> {
-        let mut lift =
-            LiftLowerContext::new(cx, &self.opts, self.inst, Scope::None, peer).for_copy();
-        match load_list_from_valid_range(&mut lift, self.ptr, n.into(), t)? {
-            Val::List(values) => Ok(values),
-            other => Err(bug!("the elements of a stream are {}", other.kind())),
-        }
+    fn lift(&self, cx: &mut Context<'_>, t: &Type, n: u32, peer: Peer) -> Result<Transit, Error> {
+        let mut lift = LiftLowerContext::new(cx, &self.opts, self.inst, Scope::None, peer)
+            .for_copy()
+            .for_vals(peer == Peer::Host);
+        let mut values = Transit::new();
+        load_list_from_valid_range(&mut lift, self.ptr, n.into(), t, &mut values)?;
+        Ok(values)
     }
 
     fn lower(
         &self,
         cx: &mut Context<'_>,
         t: &Type,
-        values: &[Val],
+        values: Transit,
         peer: Peer,
     ) -> Result<(), Error> {
         let mut lower =
             LiftLowerContext::new(cx, &self.opts, self.inst, Scope::None, peer).for_copy();
-        store_list_into_valid_range(&mut lower, values, self.ptr, t)
+        store_list_into_valid_range(&mut lower, &mut values.read(), self.ptr, t)
     }
 
     /// Reads so many bytes, which the guest pays for.

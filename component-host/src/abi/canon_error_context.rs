@@ -8,11 +8,12 @@ use super::loading::{in_bounds, is_aligned, load_string_from_range};
 use super::options::{LiftLower as _, Peer, ptr_size};
 use super::storing::store;
 use crate::engine::Context;
-use crate::error::{Error, bug, trap_if};
+use crate::error::{Error, trap_if};
 use crate::store::State;
+use crate::transit::Transit;
 use crate::trap::Trap;
 use crate::types::Type;
-use crate::val::{ErrorContextAny, Val};
+use crate::val::ErrorContextAny;
 
 pub(crate) fn error_context_new(
     cx: &mut Context<'_>,
@@ -23,9 +24,7 @@ pub(crate) fn error_context_new(
 ) -> Result<u32, Error> {
     cx.data().check_leave(inst)?;
     let mut lift = LiftLowerContext::new(cx, opts, inst, Scope::None, Peer::Host);
-    let Val::String(message) = load_string_from_range(&mut lift, ptr, tagged_code_units)? else {
-        return Err(bug!("a string was lifted as something else"));
-    };
+    let message = load_string_from_range(&mut lift, ptr, tagged_code_units)?;
     let context = ErrorContextAny::new(shortened(message.as_str()));
     cx.data_mut()
         .add_handle(inst, Handle::ErrorContext(context))
@@ -64,7 +63,8 @@ pub(crate) fn error_context_debug_message(
 ) -> Result<(), Error> {
     cx.data().check_leave(inst)?;
     let message = cx.data().error_context(inst, i)?;
-    let message = Val::String(message.debug_message().into());
+    let mut from = Transit::new();
+    from.text(message.debug_message().into());
     let mut lower = LiftLowerContext::new(cx, opts, inst, Scope::None, Peer::Host);
     let size = elem_size(&Type::String, opts.ptr_type);
     trap_if!(
@@ -75,7 +75,7 @@ pub(crate) fn error_context_debug_message(
         !in_bounds(lower.memory()?, ptr, size),
         Trap::PointerOutOfBounds
     );
-    store(&mut lower, &message, &Type::String, ptr)
+    store(&mut lower, &mut from.read(), &Type::String, ptr)
 }
 
 pub(crate) fn error_context_drop(state: &mut State, inst: InstanceId, i: u32) -> Result<(), Error> {

@@ -17,6 +17,7 @@ use crate::engine::{self, Context, CoreFunc, CoreMemory, CoreVal, Run};
 use crate::error::{Error, bug, trap_if};
 use crate::origin::CoreOrigin;
 use crate::store::drive::SyncCall;
+use crate::transit::Transit;
 use crate::trap::Trap;
 use crate::types::FuncType;
 use std::rc::Rc;
@@ -225,7 +226,7 @@ fn lower_args(
     lower_flat_values(
         &mut lower,
         MAX_FLAT_PARAMS,
-        &args,
+        args,
         callee.ty.param_types(),
         None,
         &mut flat_args,
@@ -238,6 +239,11 @@ pub(crate) fn peer(caller: &Caller) -> Peer {
         Caller::Subtask(_) => Peer::Guest,
         Caller::Host(_) | Caller::Internal(_) => Peer::Host,
     }
+}
+
+/// Whether the results will be `Val`s.
+pub(crate) fn as_vals(caller: &Caller) -> bool {
+    matches!(caller, Caller::Host(call) if call.as_vals())
 }
 
 /// What follows when a core function of a lift returned or was suspended.
@@ -304,7 +310,8 @@ fn return_sync(
             callee.inst,
             Scope::Task(task),
             peer(&caller),
-        );
+        )
+        .for_vals(as_vals(&caller));
         let mut values = CoreValueIter::new(flat_results);
         lift_flat_values(
             &mut lift,
@@ -313,7 +320,7 @@ fn return_sync(
             callee.ty.result_type(),
         )?
     } else {
-        Vec::new()
+        Transit::new()
     };
     task_return(cx, task, results)?;
     if let Some(post_return) = callee.opts.post_return {
@@ -334,7 +341,7 @@ fn return_sync(
 pub(crate) fn task_return(
     cx: &mut Context<'_>,
     task: TaskId,
-    results: Vec<crate::val::Val>,
+    results: Transit,
 ) -> Result<(), Error> {
     cx.data().check_return(task)?;
     on_resolve(cx, task, results)?;

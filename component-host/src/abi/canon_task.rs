@@ -1,6 +1,6 @@
 //! Spec: ### `canon task.return`, ### `canon task.cancel`
 
-use super::canon_lift::{self, CanonicalOptions, peer};
+use super::canon_lift::{self, CanonicalOptions, as_vals, peer};
 use super::component_instances::InstanceId;
 use super::context::{LiftLowerContext, Scope};
 use super::flat_lifting::CoreValueIter;
@@ -42,7 +42,9 @@ pub(crate) fn task_return(
     );
     let peer = peer(&task.caller);
     let mut values = CoreValueIter::new(flat_args);
-    let mut lift = LiftLowerContext::new(cx, &callee.opts, callee.inst, Scope::Task(id), peer);
+    let as_vals = as_vals(&task.caller);
+    let mut lift = LiftLowerContext::new(cx, &callee.opts, callee.inst, Scope::Task(id), peer)
+        .for_vals(as_vals);
     let results = lift_flat_values(
         &mut lift,
         MAX_FLAT_PARAMS,

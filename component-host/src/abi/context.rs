@@ -23,6 +23,8 @@ pub(crate) struct LiftLowerContext<'a, 'b> {
     inst: InstanceId,
     scope: Scope,
     peer: Peer,
+    /// Whether the embedder gets what is lifted as `Val`s.
+    as_vals: bool,
     /// What the host may still allocate for this call, or this copy.
     bytes_left: u64,
     /// The limit that says so.
@@ -55,6 +57,7 @@ impl<'a, 'b> LiftLowerContext<'a, 'b> {
             inst,
             scope,
             peer,
+            as_vals: false,
             bytes_left,
             limit: "max_call_bytes",
         }
@@ -64,6 +67,12 @@ impl<'a, 'b> LiftLowerContext<'a, 'b> {
     pub(crate) fn for_copy(mut self) -> Self {
         self.limit = "max_stream_bytes";
         self.bytes_left = self.cx.data().config.max_stream_bytes;
+        self
+    }
+
+    /// What is lifted will be a tree of `Val`s, which takes more memory.
+    pub(crate) fn for_vals(mut self, as_vals: bool) -> Self {
+        self.as_vals = as_vals;
         self
     }
 
@@ -244,6 +253,13 @@ impl LiftLower for LiftLowerContext<'_, '_> {
                 Ok(())
             }
             None => Err(self.cx.data().limit_refused(self.limit)),
+        }
+    }
+
+    fn charge_tree(&mut self, bytes: u64) -> Result<(), Error> {
+        match self.as_vals {
+            true => self.charge(bytes),
+            false => Ok(()),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! the types stay what they are, since their values do; these functions answer for all four.
 
 use super::layout::VariantLayout;
-use super::options::{LiftLower, PtrType};
+use super::options::PtrType;
 use crate::error::{Error, bug};
 use crate::types::{Name, Type};
 use crate::val::Val;
@@ -34,20 +34,9 @@ pub(crate) fn case_type(t: &Type, case_index: u32) -> Option<&Type> {
     }
 }
 
-/// The value of a case; its payload was lifted as [`case_type`] says.
-pub(crate) fn lift_case<C: LiftLower>(
-    cx: &mut C,
-    t: &Type,
-    case_index: u32,
-    payload: Option<Val>,
-) -> Result<Val, Error> {
-    let payload = match payload {
-        Some(payload) => {
-            cx.charge(size_of::<Val>() as u64)?;
-            Some(Box::new(payload))
-        }
-        None => None,
-    };
+/// The value of a case; its payload is as [`case_type`] says.
+pub(crate) fn lift_case(t: &Type, case_index: u32, payload: Option<Val>) -> Result<Val, Error> {
+    let payload = payload.map(Box::new);
     match (t, case_index) {
         (Type::Variant(variant), index) => {
             if let Some((name, _)) = variant.named_cases().get(index as usize) {

@@ -1,16 +1,16 @@
 //! Spec: ## Flat Lifting
 
-use super::despecialization::{case_type, lift_case, variant_layout};
-use super::flattening::{flat_ptr, flatten_type};
+use super::despecialization::variant_layout;
+use super::flattening::{flat_ptr, flatten_type, scalar_core_type};
 use super::loading::{
-    charge_for, lift_scalar, load_list_from_range, load_map_from_range, load_string_from_range,
+    lift_discriminant, lift_scalar, load_list_from_range, load_map_from_range,
+    load_string_from_range,
 };
 use super::options::{LiftLower, PtrType};
 use crate::engine::{CoreType, CoreVal, core_val_to_bits};
-use crate::error::{Error, bug, trap_if};
-use crate::trap::Trap;
-use crate::types::{Name, Type, ValueTypes};
-use crate::val::Val;
+use crate::error::{Error, bug};
+use crate::transit::Transit;
+use crate::types::{Type, ValueTypes};
 
 /// The core values of a call, taken one by one, as bits.
 #[derive(Debug)]
@@ -69,53 +69,48 @@ impl<'a> CoreValueIter<'a> {
     }
 }
 
+/// Takes a value's core values, and adds it to `out`. What it takes there was charged with the
+/// parameters that it belongs to.
 pub(crate) fn lift_flat<C: LiftLower>(
     cx: &mut C,
     vi: &mut CoreValueIter<'_>,
     t: &Type,
-) -> Result<Val, Error> {
+    out: &mut Transit,
+) -> Result<(), Error> {
     match t {
         Type::String => {
             let (ptr, packed_length) = next_pair(cx, vi)?;
-            load_string_from_range(cx, ptr, packed_length)
+            out.text(load_string_from_range(cx, ptr, packed_length)?);
+            Ok(())
         }
         Type::List(list) => {
             let (ptr, length) = next_pair(cx, vi)?;
-            load_list_from_range(cx, ptr, length, list.ty())
+            load_list_from_range(cx, ptr, length, list.ty(), out)
         }
         Type::FixedLengthList(list) => {
-            charge_for::<Val>(cx, u64::from(list.size()))?;
-            let elements = (0..list.size()).map(|_| lift_flat(cx, vi, list.ty()));
-            Ok(Val::List(elements.collect::<Result<_, Error>>()?))
+            (0..list.size()).try_for_each(|_| lift_flat(cx, vi, list.ty(), out))
         }
         Type::Map(map) => {
             let (ptr, length) = next_pair(cx, vi)?;
-            load_map_from_range(cx, ptr, length, map)
+            load_map_from_range(cx, ptr, length, map, out)
         }
         Type::Record(record) => {
-            let fields = record.named_fields();
-            charge_for::<(Name, Val)>(cx, fields.len() as u64)?;
-            let fields = fields.iter();
-            let fields = fields.map(|(name, t)| Ok((Name::clone(name), lift_flat(cx, vi, t)?)));
-            Ok(Val::Record(fields.collect::<Result<_, Error>>()?))
+            let mut fields = record.named_fields().iter();
+            fields.try_for_each(|(_, t)| lift_flat(cx, vi, t, out))
         }
         Type::Tuple(tuple) => {
-            charge_for::<Val>(cx, tuple.types().len() as u64)?;
-            let elements = tuple.types().iter().map(|t| lift_flat(cx, vi, t));
-            Ok(Val::Tuple(elements.collect::<Result<_, Error>>()?))
+            let mut types = tuple.types().iter();
+            types.try_for_each(|t| lift_flat(cx, vi, t, out))
         }
         Type::Variant(_) | Type::Enum(_) | Type::Option(_) | Type::Result(_) => {
-            lift_flat_variant(cx, vi, t)
+            lift_flat_variant(cx, vi, t, out)
         }
-        _ => match flatten_type(t, cx.ptr_type())
-            .as_ref()
-            .map(|ft| ft.as_slice())
-        {
-            Some([want]) => {
-                let bits = vi.next(*want)?;
-                lift_scalar(cx, bits, t)
+        _ => match scalar_core_type(t) {
+            Some(want) => {
+                let bits = vi.next(want)?;
+                lift_scalar(cx, bits, t, out)
             }
-            _ => Err(bug!("{t} is not one core value")),
+            None => Err(bug!("{t} is not one core value")),
         },
     }
 }
@@ -130,27 +125,24 @@ fn lift_flat_variant<C: LiftLower>(
     cx: &mut C,
     vi: &mut CoreValueIter<'_>,
     t: &Type,
-) -> Result<Val, Error> {
+    out: &mut Transit,
+) -> Result<(), Error> {
     let ptr_type = cx.ptr_type();
     let layout = variant_layout(t, ptr_type);
     let Some((layout, flat)) = layout.and_then(|layout| Some((layout, layout.layout.flat?))) else {
         return Err(bug!("{t} is not a variant, or not a flat one"));
     };
     let case_index = vi.next(CoreType::I32)? as u32;
-    trap_if!(
-        case_index >= layout.case_count,
-        Trap::InvalidDiscriminant(case_index)
-    );
-    let (payload, taken) = match case_type(t, case_index) {
-        Some(payload) => (
-            Some(lift_flat(cx, vi, payload)?),
-            flatten_type(payload, ptr_type).map_or(0, |flat| flat.len()),
-        ),
-        None => (None, 0),
+    let taken = match lift_discriminant(t, case_index, layout, out)? {
+        Some(payload) => {
+            lift_flat(cx, vi, payload, out)?;
+            flatten_type(payload, ptr_type).map_or(0, |flat| flat.len())
+        }
+        None => 0,
     };
     // What the other cases would have used.
     for _ in 1 + taken..flat.len() {
         vi.next_any()?;
     }
-    lift_case(cx, t, case_index, payload)
+    Ok(())
 }

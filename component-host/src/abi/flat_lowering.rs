@@ -4,81 +4,64 @@
 //! wider one of another case is then already what the specification encodes it as; the types are
 //! put on at the end, by `lower_flat_values`.
 
-use super::despecialization::{case_type, match_case, type_mismatch};
+use super::despecialization::case_type;
 use super::flattening::flatten_type;
 use super::options::LiftLower;
-use super::storing::{
-    check_length, lower_scalar, missing_field, store_list_into_range, store_map_into_range,
-};
+use super::storing::{lower_scalar, store_list_into_range, store_map_into_range};
 use super::strings::store_string_into_range;
 use crate::error::{Error, bug};
+use crate::transit::Arrivals;
 use crate::types::Type;
-use crate::val::{Val, field};
 
-/// Appends the bits of each core value.
+/// Appends the bits of each core value of the next value.
 pub(crate) fn lower_flat<C: LiftLower>(
     cx: &mut C,
-    v: &Val,
+    from: &mut Arrivals,
     t: &Type,
     flat: &mut Vec<u64>,
 ) -> Result<(), Error> {
-    match (t, v) {
-        (Type::String, Val::String(text)) => {
-            let (ptr, packed_length) = store_string_into_range(cx, text)?;
+    match t {
+        Type::String => {
+            let (ptr, packed_length) = store_string_into_range(cx, &from.text()?)?;
             flat.extend([ptr, packed_length]);
         }
-        (Type::List(list), Val::List(elements)) => {
-            let (ptr, length) = store_list_into_range(cx, elements, list.ty())?;
+        Type::List(list) => {
+            let (ptr, length) = store_list_into_range(cx, from, list.ty())?;
             flat.extend([ptr, length]);
         }
-        (Type::FixedLengthList(list), Val::List(elements)) => {
-            check_length(list, elements)?;
-            for e in elements {
-                lower_flat(cx, e, list.ty(), flat)?;
+        Type::FixedLengthList(list) => {
+            for _ in 0..list.size() {
+                lower_flat(cx, from, list.ty(), flat)?;
             }
         }
-        (Type::Map(map), Val::Map(entries)) => {
-            let (ptr, length) = store_map_into_range(cx, entries, map)?;
+        Type::Map(map) => {
+            let (ptr, length) = store_map_into_range(cx, from, map)?;
             flat.extend([ptr, length]);
         }
-        (Type::Record(record), Val::Record(fields))
-            if fields.len() == record.named_fields().len() =>
-        {
-            for (i, (name, t)) in record.named_fields().iter().enumerate() {
-                let v = field(fields, i, name).ok_or_else(|| missing_field(name))?;
-                lower_flat(cx, v, t, flat)?;
+        Type::Record(record) => {
+            for (_, t) in record.named_fields() {
+                lower_flat(cx, from, t, flat)?;
             }
         }
-        (Type::Tuple(tuple), Val::Tuple(elements)) if elements.len() == tuple.types().len() => {
-            for (v, t) in elements.iter().zip(tuple.types()) {
-                lower_flat(cx, v, t, flat)?;
+        Type::Tuple(tuple) => {
+            for t in tuple.types() {
+                lower_flat(cx, from, t, flat)?;
             }
         }
-        (Type::Variant(_) | Type::Enum(_) | Type::Option(_) | Type::Result(_), _) => {
-            lower_flat_variant(cx, v, t, flat)?;
+        Type::Variant(_) | Type::Enum(_) | Type::Option(_) | Type::Result(_) => {
+            let Some(flat_types) = flatten_type(t, cx.ptr_type()) else {
+                return Err(bug!("{t} is not flat"));
+            };
+            let case_index = from.case()?;
+            let end = flat.len() + flat_types.len();
+            flat.push(u64::from(case_index));
+            if let Some(payload) = case_type(t, case_index) {
+                lower_flat(cx, from, payload, flat)?;
+            }
+            // What the other cases would have used.
+            flat.resize(end, 0);
         }
-        (Type::Record(_) | Type::Tuple(_), _) => return Err(type_mismatch(v, t)),
-        _ => flat.push(lower_scalar(cx, v, t)?),
+        _ => flat.push(lower_scalar(cx, from, t)?),
     }
-    Ok(())
-}
-
-fn lower_flat_variant<C: LiftLower>(
-    cx: &mut C,
-    v: &Val,
-    t: &Type,
-    flat: &mut Vec<u64>,
-) -> Result<(), Error> {
-    let (case_index, case_value) = match_case(v, t)?;
-    let Some(flat_types) = flatten_type(t, cx.ptr_type()) else {
-        return Err(bug!("{t} is not flat"));
-    };
-    let end = flat.len() + flat_types.len();
-    flat.push(u64::from(case_index));
-    if let (Some(v), Some(t)) = (case_value, case_type(t, case_index)) {
-        lower_flat(cx, v, t, flat)?;
-    }
-    // What the other cases would have used.
-    flat.resize(end, 0);
     Ok(())
 }

@@ -87,7 +87,27 @@ pub(crate) fn flat_ptr(ptr_type: PtrType) -> CoreType {
 
 /// The core types of a type's flat form; none when there are more than [`MAX_FLAT_PARAMS`].
 pub(crate) fn flatten_type(t: &Type, ptr_type: PtrType) -> Option<FlatTypes> {
-    let one = match t {
+    if let Some(one) = scalar_core_type(t) {
+        return FlatTypes::from_slice(&[one]);
+    }
+    match t {
+        Type::String | Type::List(_) | Type::Map(_) => {
+            FlatTypes::from_slice(&[flat_ptr(ptr_type); 2])
+        }
+        Type::FixedLengthList(list) => list.layout(ptr_type).flat,
+        Type::Record(record) => record.layout(ptr_type).layout.flat,
+        Type::Tuple(tuple) => tuple.layout(ptr_type).layout.flat,
+        Type::Variant(variant) => variant.layout(ptr_type).layout.flat,
+        Type::Enum(enum_) => enum_.layout(ptr_type).layout.flat,
+        Type::Option(option) => option.layout(ptr_type).layout.flat,
+        Type::Result(result) => result.layout(ptr_type).layout.flat,
+        _ => None,
+    }
+}
+
+/// The core type of what is one core value, whatever the memory.
+pub(crate) fn scalar_core_type(t: &Type) -> Option<CoreType> {
+    Some(match t {
         Type::Bool | Type::Char => CoreType::I32,
         Type::U8 | Type::U16 | Type::U32 => CoreType::I32,
         Type::S8 | Type::S16 | Type::S32 => CoreType::I32,
@@ -97,18 +117,8 @@ pub(crate) fn flatten_type(t: &Type, ptr_type: PtrType) -> Option<FlatTypes> {
         Type::ErrorContext | Type::Flags(_) => CoreType::I32,
         Type::Own(_) | Type::Borrow(_) => CoreType::I32,
         Type::Stream(_) | Type::Future(_) => CoreType::I32,
-        Type::String | Type::List(_) | Type::Map(_) => {
-            return FlatTypes::from_slice(&[flat_ptr(ptr_type); 2]);
-        }
-        Type::FixedLengthList(list) => return list.layout(ptr_type).flat,
-        Type::Record(record) => return record.layout(ptr_type).layout.flat,
-        Type::Tuple(tuple) => return tuple.layout(ptr_type).layout.flat,
-        Type::Variant(variant) => return variant.layout(ptr_type).layout.flat,
-        Type::Enum(enum_) => return enum_.layout(ptr_type).layout.flat,
-        Type::Option(option) => return option.layout(ptr_type).layout.flat,
-        Type::Result(result) => return result.layout(ptr_type).layout.flat,
-    };
-    FlatTypes::from_slice(&[one])
+        _ => return None,
+    })
 }
 
 pub(crate) fn flatten_fixed_length_list(

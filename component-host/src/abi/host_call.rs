@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::func::{HostFunc, HostFuture, HostKind};
 use crate::store::drive::{self, Base};
 use crate::store::{Blame, Discarded, StoreInner};
-use crate::val::Val;
+use crate::transit::Transit;
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,7 +26,7 @@ pub(crate) fn call_host(
     host: &Rc<HostFunc>,
     id: SubtaskId,
 ) -> Result<(), Error> {
-    let args = start_subtask(cx, id, Peer::Host)?;
+    let args = start_subtask(cx, id, Peer::Host, host.as_vals)?;
     let frames = HostFrames::new(cx, host, id)?;
     match &host.kind {
         HostKind::Plain(function) => {
@@ -86,7 +86,7 @@ struct HostTask {
 enum Progress {
     Running(HostFuture),
     /// Ready, but the store was taken when it became so.
-    Ready(Result<Vec<Val>, Error>),
+    Ready(Result<Transit, Error>),
     Done,
 }
 
@@ -127,7 +127,7 @@ impl Drop for HostTask {
         if let Progress::Ready(Ok(values)) = &mut self.progress
             && let Some(store) = self.store.upgrade()
         {
-            let values = Unwanted::Held(std::mem::take(values));
+            let values = Unwanted::Held(std::mem::take(values).into_handles());
             store.discard(Discarded::Values(values));
         }
     }
@@ -138,7 +138,7 @@ fn complete(
     store: &Rc<StoreInner>,
     id: SubtaskId,
     frames: HostFrames,
-    result: Result<Vec<Val>, Error>,
+    result: Result<Transit, Error>,
 ) {
     let call = store.take().and_then(|mut taken| {
         let core = taken.context();
@@ -149,7 +149,7 @@ fn complete(
         let state = cx.data_mut();
         // The subtask is gone when its instance was locked down meanwhile.
         let Some(subtask) = state.subtasks.get(id) else {
-            let values = result.unwrap_or_default();
+            let values = result.unwrap_or_default().into_handles();
             state.aftermath.unwanted.push(Unwanted::Held(values));
             return Ok(Flow::Returned);
         };
@@ -190,7 +190,7 @@ impl HostFrames {
     }
 }
 
-fn poll(future: &mut HostFuture, waker: &Waker) -> Poll<Result<Vec<Val>, Error>> {
+fn poll(future: &mut HostFuture, waker: &Waker) -> Poll<Result<Transit, Error>> {
     let mut cx = std::task::Context::from_waker(waker);
     let polled = catch(|| Ok(future.as_mut().poll(&mut cx)));
     match polled {

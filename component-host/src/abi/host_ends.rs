@@ -558,8 +558,7 @@ impl State {
         check_values(values, t.as_ref())?;
         let Some(t) = t else { return Ok(()) };
         if t.contents().resource || t.contents().async_value {
-            let types = vec![t; values.len()];
-            self.give(values, &types, None)?;
+            self.give_parts_of(values, &t)?;
         }
         Ok(())
     }

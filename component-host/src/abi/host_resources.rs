@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::func::{HostCall, HostFunc, HostKind};
 use crate::store::drive::{self, Base};
 use crate::store::{State, Store, StoreId};
+use crate::transit::Transit;
 use crate::types::{ResourceType, Type};
 use crate::val::{FutureAny, Held, ResourceAny, StreamAny, Val};
 use std::collections::{HashMap, HashSet};
@@ -105,28 +106,36 @@ impl State {
     /// # Errors
     ///
     /// `Resource` when the host may not give one of them; then nothing has changed.
-    pub(crate) fn give(
+    pub(crate) fn give(&mut self, values: &mut Transit, call: Option<&Rc<HostCall>>) -> Result<()> {
+        let handles = values.handles();
+        let parts = handles.filter_map(|(value, ty)| Some((Part::of(value)?, ty)));
+        self.give_parts(parts.collect(), call)
+    }
+
+    /// As [`give`](State::give), for items of a stream or a future.
+    pub(crate) fn give_parts_of(&mut self, items: &mut [Val], ty: &Type) -> Result<()> {
+        let mut parts = Vec::new();
+        visit_all(items.iter_mut().map(|item| (item, ty)), &mut parts);
+        self.give_parts(parts, None)
+    }
+
+    fn give_parts(
         &mut self,
-        values: &mut [Val],
-        types: &[Type],
+        mut parts: Vec<(Part<'_>, &Type)>,
         call: Option<&Rc<HostCall>>,
     ) -> Result<()> {
-        let contents = |ty: &Type| ty.contents().resource || ty.contents().async_value;
-        if !types.iter().any(contents) {
-            return Ok(());
-        }
         let (mut given, mut lent) = (HashSet::new(), Vec::new());
         let mut ends = HashSet::new();
-        visit_all(values.iter_mut().zip(types), &mut |part, ty| {
+        for (part, ty) in &parts {
             let resource = match part {
                 Part::Resource(resource) => resource,
                 Part::End(end) => {
                     let (future, t, id) = end.expected(ty, self.id);
                     self.check_given_end(future, t, id)?;
-                    return match ends.insert(id) {
-                        true => Ok(()),
-                        false => Err(not_usable()),
-                    };
+                    match ends.insert(id) {
+                        true => continue,
+                        false => return Err(not_usable()),
+                    }
                 }
             };
             self.check_held(resource)?;
@@ -137,22 +146,21 @@ impl State {
                         return Err(unusable(resource, "it is given twice in one call"));
                     }
                 }
-                (Held::Own(id), _) => lent.push((*resource, id)),
+                (Held::Own(id), _) => lent.push((**resource, id)),
                 (Held::Borrow(..) | Held::Free, _) => {}
             }
-            Ok(())
-        })?;
+        }
         if let Some((resource, _)) = lent.iter().find(|(_, id)| given.contains(id)) {
             return Err(unusable(resource, "it is given and lent in one call"));
         }
-        visit_all(values.iter_mut().zip(types), &mut |part, ty| {
+        for (part, ty) in &mut parts {
             let resource = match part {
                 Part::Resource(resource) => resource,
                 Part::End(end) => {
                     let (_, _, id) = end.expected(ty, self.id);
                     let given = self.take_given_end(id)?;
                     end.set(self.id, given.to_bits());
-                    return Ok(());
+                    continue;
                 }
             };
             match (resource.held(), ty, call) {
@@ -167,8 +175,8 @@ impl State {
                 _ => {}
             }
             resource.set_free();
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     fn lend(&mut self, id: HostHandleId, call: &Rc<HostCall>) {
@@ -304,7 +312,9 @@ pub(crate) fn call_host_dtor(dtor: &HostFunc, rep: u32) -> Result<()> {
     let HostKind::Plain(function) = &dtor.kind else {
         return Err(crate::error::bug!("a destructor is async"));
     };
-    catch(|| function(vec![Val::U32(rep)]))
+    let mut args = Transit::new();
+    args.word(u64::from(rep));
+    catch(|| function(args))
         .map(drop)
         .map_err(|error| error.with_frame(dtor.frame()))
 }
@@ -328,7 +338,16 @@ enum EndPart<'a> {
     Future(&'a mut FutureAny),
 }
 
-type Visitor<'a> = dyn FnMut(Part<'_>, &Type) -> Result<()> + 'a;
+impl<'a> Part<'a> {
+    fn of(value: &'a mut Val) -> Option<Part<'a>> {
+        Some(match value {
+            Val::Resource(resource) => Part::Resource(resource),
+            Val::Stream(stream) => Part::End(EndPart::Stream(stream)),
+            Val::Future(future) => Part::End(EndPart::Future(future)),
+            _ => return None,
+        })
+    }
+}
 
 impl EndPart<'_> {
     /// Whether it is a future, the element type that is expected, and its identity in the store.
@@ -343,78 +362,79 @@ impl EndPart<'_> {
         }
     }
 
-    fn set(self, store: StoreId, id: u64) {
+    fn set(&mut self, store: StoreId, id: u64) {
         match self {
-            EndPart::Stream(stream) => *stream = StreamAny::in_store(store, id),
-            EndPart::Future(future) => *future = FutureAny::in_store(store, id),
+            EndPart::Stream(stream) => **stream = StreamAny::in_store(store, id),
+            EndPart::Future(future) => **future = FutureAny::in_store(store, id),
         }
     }
 }
 
 fn visit_all<'a>(
-    parts: impl Iterator<Item = (&'a mut Val, &'a Type)>,
-    f: &mut Visitor<'_>,
-) -> Result<()> {
-    for (value, ty) in parts {
-        visit(value, ty, f)?;
-    }
-    Ok(())
+    values: impl Iterator<Item = (&'a mut Val, &'a Type)>,
+    parts: &mut Vec<(Part<'a>, &'a Type)>,
+) {
+    values.for_each(|(value, ty)| visit(value, ty, parts));
 }
 
-/// Visits the resources and ends in a value. One that is not of its type is left to those who lower
-/// it.
-fn visit(value: &mut Val, ty: &Type, f: &mut Visitor<'_>) -> Result<()> {
+/// Collects the resources and ends in a value. One that is not of its type is left to those who
+/// lower it.
+fn visit<'a>(value: &'a mut Val, ty: &'a Type, parts: &mut Vec<(Part<'a>, &'a Type)>) {
     if !ty.contents().resource && !ty.contents().async_value {
-        return Ok(());
+        return;
     }
     match (value, ty) {
-        (Val::Resource(resource), Type::Own(rt) | Type::Borrow(rt)) if resource.ty() == *rt => {
-            f(Part::Resource(resource), ty)
+        (Val::Resource(resource), Type::Own(rt) | Type::Borrow(rt)) => {
+            let fits = resource.ty() == *rt;
+            parts.extend(fits.then_some((Part::Resource(resource), ty)));
         }
-        (Val::Stream(stream), Type::Stream(_)) => f(Part::End(EndPart::Stream(stream)), ty),
-        (Val::Future(future), Type::Future(_)) => f(Part::End(EndPart::Future(future)), ty),
+        (Val::Stream(stream), Type::Stream(_)) => {
+            parts.push((Part::End(EndPart::Stream(stream)), ty));
+        }
+        (Val::Future(future), Type::Future(_)) => {
+            parts.push((Part::End(EndPart::Future(future)), ty));
+        }
         (Val::List(values), Type::List(list)) => {
-            visit_all(values.iter_mut().map(|value| (value, list.ty())), f)
+            visit_all(values.iter_mut().map(|value| (value, list.ty())), parts);
         }
         (Val::List(values), Type::FixedLengthList(list)) => {
-            visit_all(values.iter_mut().map(|value| (value, list.ty())), f)
+            visit_all(values.iter_mut().map(|value| (value, list.ty())), parts);
         }
         (Val::Map(entries), Type::Map(map)) => {
             for (key, value) in entries {
-                visit(key, map.key(), f)?;
-                visit(value, map.value(), f)?;
+                visit(key, map.key(), parts);
+                visit(value, map.value(), parts);
             }
-            Ok(())
         }
         (Val::Record(fields), Type::Record(record)) => {
             for (name, value) in fields {
                 let mut types = record.named_fields().iter();
                 if let Some((_, ty)) = types.find(|(field, _)| field == name) {
-                    visit(value, ty, f)?;
+                    visit(value, ty, parts);
                 }
             }
-            Ok(())
         }
         (Val::Tuple(values), Type::Tuple(tuple)) => {
-            visit_all(values.iter_mut().zip(tuple.types()), f)
+            visit_all(values.iter_mut().zip(tuple.types()), parts);
         }
         (Val::Variant(name, Some(value)), Type::Variant(variant)) => {
             let case = variant.find(name);
             let case = case.and_then(|case| variant.named_cases().get(case as usize));
-            match case.and_then(|(_, ty)| ty.as_ref()) {
-                Some(ty) => visit(value, ty, f),
-                None => Ok(()),
+            if let Some(ty) = case.and_then(|(_, ty)| ty.as_ref()) {
+                visit(value, ty, parts);
             }
         }
-        (Val::Option(Some(value)), Type::Option(option)) => visit(value, option.ty(), f),
-        (Val::Result(Ok(Some(value))), Type::Result(result)) => match result.ok() {
-            Some(ty) => visit(value, ty, f),
-            None => Ok(()),
-        },
-        (Val::Result(Err(Some(value))), Type::Result(result)) => match result.err() {
-            Some(ty) => visit(value, ty, f),
-            None => Ok(()),
-        },
-        _ => Ok(()),
+        (Val::Option(Some(value)), Type::Option(option)) => visit(value, option.ty(), parts),
+        (Val::Result(Ok(Some(value))), Type::Result(result)) => {
+            if let Some(ty) = result.ok() {
+                visit(value, ty, parts);
+            }
+        }
+        (Val::Result(Err(Some(value))), Type::Result(result)) => {
+            if let Some(ty) = result.err() {
+                visit(value, ty, parts);
+            }
+        }
+        _ => {}
     }
 }

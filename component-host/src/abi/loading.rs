@@ -4,50 +4,67 @@
 //! is read or allocated. Once the range of a value is checked, so are those of its parts.
 
 use super::alignment::alignment;
-use super::despecialization::{case_type, lift_case, variant_layout};
+use super::despecialization::{case_type, variant_layout};
 use super::element_size::{align_to, elem_size};
+use super::layout::VariantLayout;
 use super::options::{LiftLower, Peer, PtrType, ptr_size};
 use crate::component::definitions::StringEncoding;
 use crate::error::{Error, bug, trap_if};
+use crate::transit::{Transit, number_size};
 use crate::trap::Trap;
-use crate::types::{Flags, Map, Name, Type};
+use crate::types::{Contents, Map, Type};
 use crate::val::{SourceEncoding, Text, Val};
 use std::char::DecodeUtf16Error;
 use std::ops::Range;
 
-pub(crate) fn load<C: LiftLower>(cx: &mut C, ptr: u64, t: &Type) -> Result<Val, Error> {
+/// Loads a value whose range was checked, and adds it to `out`. What it takes there was charged
+/// with the list or the parameters that it belongs to.
+pub(crate) fn load<C: LiftLower>(
+    cx: &mut C,
+    ptr: u64,
+    t: &Type,
+    out: &mut Transit,
+) -> Result<(), Error> {
+    if t.contents().plain {
+        let ptr_type = cx.ptr_type();
+        let bytes = valid_range(cx.memory()?, ptr, elem_size(t, ptr_type))?;
+        return load_plain(bytes, t, out);
+    }
     match t {
-        Type::String => load_string(cx, ptr),
+        Type::String => {
+            let (begin, tagged_code_units) = load_pair(cx, ptr)?;
+            out.text(load_string_from_range(cx, begin, tagged_code_units)?);
+            Ok(())
+        }
         Type::List(list) => {
             let (begin, length) = load_pair(cx, ptr)?;
-            load_list_from_range(cx, begin, length, list.ty())
+            load_list_from_range(cx, begin, length, list.ty(), out)
         }
         Type::FixedLengthList(list) => {
-            load_list_from_valid_range(cx, ptr, u64::from(list.size()), list.ty())
+            load_elements(cx, ptr, u64::from(list.size()), list.ty(), out)
         }
         Type::Map(map) => {
             let (begin, length) = load_pair(cx, ptr)?;
-            load_map_from_range(cx, begin, length, map)
+            load_map_from_range(cx, begin, length, map, out)
         }
         Type::Record(record) => {
             let offsets = &record.layout(cx.ptr_type()).offsets;
-            charge_for::<(Name, Val)>(cx, offsets.len() as u64)?;
             let fields = record.named_fields().iter().zip(offsets);
-            let fields = fields.map(|((name, field), offset)| {
-                Ok((Name::clone(name), load(cx, ptr + offset, field)?))
-            });
-            Ok(Val::Record(fields.collect::<Result<_, Error>>()?))
+            for ((_, field), offset) in fields {
+                load(cx, ptr + offset, field, out)?;
+            }
+            Ok(())
         }
         Type::Tuple(tuple) => {
             let offsets = &tuple.layout(cx.ptr_type()).offsets;
-            Ok(Val::Tuple(load_tuple(cx, ptr, tuple.types(), offsets)?))
+            load_tuple(cx, ptr, tuple.types(), offsets, out)
         }
         Type::Variant(_) | Type::Enum(_) | Type::Option(_) | Type::Result(_) => {
-            load_variant(cx, ptr, t)
+            load_variant(cx, ptr, t, out)
         }
         _ => {
             let bits = load_int(cx, ptr, elem_size(t, cx.ptr_type()))?;
-            lift_scalar(cx, bits, t)
+            lift_scalar(cx, bits, t, out)
         }
     }
 }
@@ -56,50 +73,142 @@ pub(crate) fn load<C: LiftLower>(cx: &mut C, ptr: u64, t: &Type) -> Result<Val, 
 ///
 /// Bits beyond the width of the type are ignored: a flat `u8` is an `i32` of which the guest may
 /// have set any bit.
-pub(crate) fn lift_scalar<C: LiftLower>(cx: &mut C, bits: u64, t: &Type) -> Result<Val, Error> {
+pub(crate) fn lift_scalar<C: LiftLower>(
+    cx: &mut C,
+    bits: u64,
+    t: &Type,
+    out: &mut Transit,
+) -> Result<(), Error> {
+    match t {
+        Type::Own(rt) => out.handle(Val::Resource(cx.lift_own(bits as u32, *rt)?), t),
+        Type::Borrow(rt) => out.handle(Val::Resource(cx.lift_borrow(bits as u32, *rt)?), t),
+        Type::Stream(payload) => out.handle(cx.lift_stream(bits as u32, payload.as_deref())?, t),
+        Type::Future(payload) => out.handle(cx.lift_future(bits as u32, payload.as_deref())?, t),
+        Type::ErrorContext => {
+            let error_context = cx.lift_error_context(bits as u32)?;
+            out.handle(Val::ErrorContext(error_context), t);
+        }
+        _ => out.word(lift_number(bits, t)?),
+    }
+    Ok(())
+}
+
+/// The word of a number, a truth value, a character or flags.
+fn lift_number(bits: u64, t: &Type) -> Result<u64, Error> {
     Ok(match t {
-        Type::Bool => Val::Bool(convert_int_to_bool(bits)),
-        Type::U8 => Val::U8(bits as u8),
-        Type::U16 => Val::U16(bits as u16),
-        Type::U32 => Val::U32(bits as u32),
-        Type::U64 => Val::U64(bits),
-        Type::S8 => Val::S8(bits as i8),
-        Type::S16 => Val::S16(bits as i16),
-        Type::S32 => Val::S32(bits as i32),
-        Type::S64 => Val::S64(bits as i64),
-        Type::Float32 => Val::Float32(decode_i32_as_float(bits as u32)),
-        Type::Float64 => Val::Float64(decode_i64_as_float(bits)),
-        Type::Char => Val::Char(convert_i32_to_char(bits as u32)?),
-        Type::Flags(flags) => unpack_flags_from_int(cx, bits, flags)?,
-        Type::Own(rt) => Val::Resource(cx.lift_own(bits as u32, *rt)?),
-        Type::Borrow(rt) => Val::Resource(cx.lift_borrow(bits as u32, *rt)?),
-        Type::Stream(t) => cx.lift_stream(bits as u32, t.as_deref())?,
-        Type::Future(t) => cx.lift_future(bits as u32, t.as_deref())?,
-        Type::ErrorContext => Val::ErrorContext(cx.lift_error_context(bits as u32)?),
-        _ => return Err(bug!("{t} is not one core value")),
+        // Any bit makes an `i32` true; only the width of a core `i32` was read.
+        Type::Bool => u64::from(bits != 0),
+        Type::U8 | Type::S8 => u64::from(bits as u8),
+        Type::U16 | Type::S16 => u64::from(bits as u16),
+        Type::U32 | Type::S32 => u64::from(bits as u32),
+        Type::U64 | Type::S64 => bits,
+        Type::Float32 => u64::from(canonicalize_nan32(f32::from_bits(bits as u32)).to_bits()),
+        Type::Float64 => canonicalize_nan64(f64::from_bits(bits)).to_bits(),
+        Type::Char => u64::from(convert_i32_to_char(bits as u32)?),
+        // Bits without a name mean nothing.
+        Type::Flags(flags) => match 1_u64.checked_shl(flags.shared_names().len() as u32) {
+            Some(end) => bits & (end - 1),
+            None => bits,
+        },
+        _ => return Err(bug!("{t} is not one number")),
+    })
+}
+
+/// Loads a value without pointers and handles from the bytes that are all of it. Such bytes are
+/// laid out alike in every memory.
+fn load_plain(bytes: &[u8], t: &Type, out: &mut Transit) -> Result<(), Error> {
+    const LAYOUT: PtrType = PtrType::I32;
+    match t {
+        Type::Record(record) => {
+            let offsets = &record.layout(LAYOUT).offsets;
+            for ((_, field), offset) in record.named_fields().iter().zip(offsets) {
+                load_plain(after(bytes, *offset)?, field, out)?;
+            }
+            Ok(())
+        }
+        Type::Tuple(tuple) => {
+            let offsets = &tuple.layout(LAYOUT).offsets;
+            for (t, offset) in tuple.types().iter().zip(offsets) {
+                load_plain(after(bytes, *offset)?, t, out)?;
+            }
+            Ok(())
+        }
+        Type::FixedLengthList(list) => {
+            let size = elem_size(list.ty(), LAYOUT);
+            for i in 0..u64::from(list.size()) {
+                load_plain(after(bytes, i * size)?, list.ty(), out)?;
+            }
+            Ok(())
+        }
+        Type::Variant(_) | Type::Enum(_) | Type::Option(_) | Type::Result(_) => {
+            let Some(layout) = variant_layout(t, LAYOUT) else {
+                return Err(bug!("{t} is not a variant"));
+            };
+            let case_index = read_int(bytes, u64::from(layout.discriminant_size))? as u32;
+            let payload = lift_discriminant(t, case_index, layout, out)?;
+            match payload {
+                Some(payload) => load_plain(after(bytes, layout.payload_offset)?, payload, out),
+                None => Ok(()),
+            }
+        }
+        _ => {
+            let bits = read_int(bytes, elem_size(t, LAYOUT))?;
+            out.word(lift_number(bits, t)?);
+            Ok(())
+        }
+    }
+}
+
+/// Checks a discriminant, and gives the type of the payload that follows.
+pub(crate) fn lift_discriminant<'t>(
+    t: &'t Type,
+    case_index: u32,
+    layout: &VariantLayout,
+    out: &mut Transit,
+) -> Result<Option<&'t Type>, Error> {
+    trap_if!(
+        case_index >= layout.case_count,
+        Trap::InvalidDiscriminant(case_index)
+    );
+    out.word(u64::from(case_index));
+    Ok(case_type(t, case_index))
+}
+
+fn after(bytes: &[u8], offset: u64) -> Result<&[u8], Error> {
+    let after = usize::try_from(offset).ok();
+    let after = after.and_then(|offset| bytes.get(offset..));
+    after.ok_or_else(|| bug!("{offset} is beyond the value's {} bytes", bytes.len()))
+}
+
+/// The first bytes, little-endian, zero-extended.
+fn read_int(bytes: &[u8], nbytes: u64) -> Result<u64, Error> {
+    fn first<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+        bytes.first_chunk().copied()
+    }
+    let int = match nbytes {
+        1 => first(bytes).map(|[byte]| u64::from(byte)),
+        2 => first(bytes).map(|bytes| u64::from(u16::from_le_bytes(bytes))),
+        4 => first(bytes).map(|bytes| u64::from(u32::from_le_bytes(bytes))),
+        8 => first(bytes).map(u64::from_le_bytes),
+        _ => None,
+    };
+    int.ok_or_else(|| {
+        bug!(
+            "an integer of {nbytes} bytes, of which {} are there",
+            bytes.len()
+        )
     })
 }
 
 /// At most eight bytes, little-endian, zero-extended.
 pub(crate) fn load_int<C: LiftLower>(cx: &C, ptr: u64, nbytes: u64) -> Result<u64, Error> {
-    let bytes = valid_range(cx.memory()?, ptr, nbytes)?;
-    let mut int = [0; 8];
-    match int.get_mut(..bytes.len()) {
-        Some(low) => low.copy_from_slice(bytes),
-        None => return Err(bug!("an integer of {nbytes} bytes")),
-    }
-    Ok(u64::from_le_bytes(int))
+    read_int(valid_range(cx.memory()?, ptr, nbytes)?, nbytes)
 }
 
 /// A pointer and a length, as strings and lists are in memory.
 fn load_pair<C: LiftLower>(cx: &C, ptr: u64) -> Result<(u64, u64), Error> {
     let size = u64::from(ptr_size(cx.ptr_type()));
     Ok((load_int(cx, ptr, size)?, load_int(cx, ptr + size, size)?))
-}
-
-/// Any bit makes an `i32` true; only the width of a core `i32` was read.
-fn convert_int_to_bool(i: u64) -> bool {
-    i != 0
 }
 
 const CANONICAL_FLOAT32_NAN: u32 = 0x7fc0_0000;
@@ -121,21 +230,8 @@ pub(crate) fn canonicalize_nan64(f: f64) -> f64 {
     }
 }
 
-fn decode_i32_as_float(i: u32) -> f32 {
-    canonicalize_nan32(f32::from_bits(i))
-}
-
-fn decode_i64_as_float(i: u64) -> f64 {
-    canonicalize_nan64(f64::from_bits(i))
-}
-
 fn convert_i32_to_char(i: u32) -> Result<char, Error> {
     char::from_u32(i).ok_or_else(|| Error::from(Trap::InvalidChar(i)))
-}
-
-fn load_string<C: LiftLower>(cx: &mut C, ptr: u64) -> Result<Val, Error> {
-    let (begin, tagged_code_units) = load_pair(cx, ptr)?;
-    load_string_from_range(cx, begin, tagged_code_units)
 }
 
 pub(crate) fn utf16_tag(ptr_type: PtrType) -> u64 {
@@ -153,7 +249,7 @@ pub(crate) fn load_string_from_range<C: LiftLower>(
     cx: &mut C,
     ptr: u64,
     tagged_code_units: u64,
-) -> Result<Val, Error> {
+) -> Result<Text, Error> {
     let tag = utf16_tag(cx.ptr_type());
     let tagged = tagged_code_units & tag != 0;
     let (source, code_units) = match cx.string_encoding() {
@@ -186,7 +282,7 @@ pub(crate) fn load_string_from_range<C: LiftLower>(
         SourceEncoding::Latin1 => decode_latin1(cx, ptr, byte_length)?,
         SourceEncoding::Utf16 | SourceEncoding::TaggedUtf16 => decode_utf16(cx, ptr, byte_length)?,
     };
-    Ok(Val::String(Text::new(content, source)))
+    Ok(Text::new(content, source))
 }
 
 fn decode_utf8<C: LiftLower>(cx: &mut C, ptr: u64, byte_length: u64) -> Result<String, Error> {
@@ -232,11 +328,12 @@ pub(crate) fn load_list_from_range<C: LiftLower>(
     ptr: u64,
     length: u64,
     elem_type: &Type,
-) -> Result<Val, Error> {
+    out: &mut Transit,
+) -> Result<(), Error> {
     let elem_size = elem_size(elem_type, cx.ptr_type());
     let alignment = alignment(elem_type, cx.ptr_type());
     check_list_range(cx, ptr, length, elem_size, alignment)?;
-    load_list_from_valid_range(cx, ptr, length, elem_type)
+    load_list_from_valid_range(cx, ptr, length, elem_type, out)
 }
 
 fn check_list_range<C: LiftLower>(
@@ -257,46 +354,77 @@ fn check_list_range<C: LiftLower>(
     Ok(())
 }
 
-/// The elements at a range that is aligned and within memory; also what a stream's buffer holds.
+/// The list at a range that is aligned and within memory; also what a stream's buffer holds.
 pub(crate) fn load_list_from_valid_range<C: LiftLower>(
     cx: &mut C,
     ptr: u64,
     length: u64,
     elem_type: &Type,
-) -> Result<Val, Error> {
-    charge_for::<Val>(cx, length)?;
-    let elem_size = elem_size(elem_type, cx.ptr_type());
-    let bytes = valid_range(cx.memory()?, ptr, length.saturating_mul(elem_size))?;
-    if let Some(numbers) = load_numbers(bytes, elem_type) {
-        return Ok(Val::List(numbers));
+    out: &mut Transit,
+) -> Result<(), Error> {
+    if let Some(size) = number_size(elem_type) {
+        let byte_length = length.saturating_mul(size as u64);
+        cx.charge(byte_length)?;
+        cx.charge_tree(length.saturating_mul(elem_type.contents().tree))?;
+        let mut bytes = valid_range(cx.memory()?, ptr, byte_length)?.to_vec();
+        canonicalize_nans(&mut bytes, elem_type);
+        out.bytes(bytes);
+        return Ok(());
     }
-    let elements = (0..length).map(|i| load(cx, ptr + i * elem_size, elem_type));
-    Ok(Val::List(elements.collect::<Result<_, Error>>()?))
+    charge_elements(cx, length, &elem_type.contents())?;
+    out.word(length);
+    load_elements(cx, ptr, length, elem_type, out)
 }
 
-/// The short way for elements that are numbers; none when they are not.
-fn load_numbers(bytes: &[u8], elem_type: &Type) -> Option<Vec<Val>> {
-    fn unpack<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> Val) -> Vec<Val> {
-        let (numbers, _) = bytes.as_chunks::<N>();
-        numbers.iter().map(|bytes| number(*bytes)).collect()
+/// Elements that were charged, at a range that is aligned and within memory.
+fn load_elements<C: LiftLower>(
+    cx: &mut C,
+    ptr: u64,
+    length: u64,
+    elem_type: &Type,
+    out: &mut Transit,
+) -> Result<(), Error> {
+    let elem_size = elem_size(elem_type, cx.ptr_type());
+    let contents = elem_type.contents();
+    if !contents.plain {
+        return (0..length).try_for_each(|i| load(cx, ptr + i * elem_size, elem_type, out));
     }
-    Some(match elem_type {
-        Type::U8 => unpack(bytes, |[byte]| Val::U8(byte)),
-        Type::S8 => unpack(bytes, |bytes| Val::S8(i8::from_le_bytes(bytes))),
-        Type::U16 => unpack(bytes, |bytes| Val::U16(u16::from_le_bytes(bytes))),
-        Type::S16 => unpack(bytes, |bytes| Val::S16(i16::from_le_bytes(bytes))),
-        Type::U32 => unpack(bytes, |bytes| Val::U32(u32::from_le_bytes(bytes))),
-        Type::S32 => unpack(bytes, |bytes| Val::S32(i32::from_le_bytes(bytes))),
-        Type::U64 => unpack(bytes, |bytes| Val::U64(u64::from_le_bytes(bytes))),
-        Type::S64 => unpack(bytes, |bytes| Val::S64(i64::from_le_bytes(bytes))),
-        Type::Float32 => unpack(bytes, |bytes| {
-            Val::Float32(canonicalize_nan32(f32::from_le_bytes(bytes)))
-        }),
-        Type::Float64 => unpack(bytes, |bytes| {
-            Val::Float64(canonicalize_nan64(f64::from_le_bytes(bytes)))
-        }),
-        _ => return None,
-    })
+    let bytes = valid_range(cx.memory()?, ptr, length.saturating_mul(elem_size))?;
+    out.reserve((length.saturating_mul(contents.weight) / 8) as usize);
+    let Ok(elem_size) = usize::try_from(elem_size) else {
+        return Err(bug!("an element of {elem_size} bytes"));
+    };
+    let mut elements = bytes.chunks_exact(elem_size.max(1));
+    elements.try_for_each(|element| load_plain(element, elem_type, out))
+}
+
+/// There is one NaN in the component model, in lists too.
+pub(crate) fn canonicalize_nans(bytes: &mut [u8], elem_type: &Type) {
+    match elem_type {
+        Type::Float32 => {
+            let (floats, _) = bytes.as_chunks_mut();
+            for float in floats {
+                *float = canonicalize_nan32(f32::from_le_bytes(*float)).to_le_bytes();
+            }
+        }
+        Type::Float64 => {
+            let (floats, _) = bytes.as_chunks_mut();
+            for float in floats {
+                *float = canonicalize_nan64(f64::from_le_bytes(*float)).to_le_bytes();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Charges the call for so many values, before the host allocates for them.
+pub(crate) fn charge_elements<C: LiftLower>(
+    cx: &mut C,
+    count: u64,
+    each: &Contents,
+) -> Result<(), Error> {
+    cx.charge(count.saturating_mul(each.weight))?;
+    cx.charge_tree(count.saturating_mul(each.tree))
 }
 
 /// A map is in memory a list of pairs; a key may be there twice, which is for the reader to judge.
@@ -305,19 +433,21 @@ pub(crate) fn load_map_from_range<C: LiftLower>(
     ptr: u64,
     length: u64,
     map: &Map,
-) -> Result<Val, Error> {
+    out: &mut Transit,
+) -> Result<(), Error> {
     let pair = map.layout(cx.ptr_type());
     let [key_offset, value_offset] = *pair.offsets else {
         return Err(bug!("a map of {} parts", pair.offsets.len()));
     };
     check_list_range(cx, ptr, length, pair.layout.size, pair.layout.alignment)?;
-    charge_for::<(Val, Val)>(cx, length)?;
-    let entries = (0..length).map(|i| {
+    charge_elements(cx, length, &map.pair_contents())?;
+    out.word(length);
+    for i in 0..length {
         let ptr = ptr + i * pair.layout.size;
-        let key = load(cx, ptr + key_offset, map.key())?;
-        Ok((key, load(cx, ptr + value_offset, map.value())?))
-    });
-    Ok(Val::Map(entries.collect::<Result<_, Error>>()?))
+        load(cx, ptr + key_offset, map.key(), out)?;
+        load(cx, ptr + value_offset, map.value(), out)?;
+    }
+    Ok(())
 }
 
 /// The spec's `load_record`, for types without labels.
@@ -326,39 +456,26 @@ pub(crate) fn load_tuple<C: LiftLower>(
     ptr: u64,
     types: &[Type],
     offsets: &[u64],
-) -> Result<Vec<Val>, Error> {
-    charge_for::<Val>(cx, types.len() as u64)?;
-    let types = types.iter().zip(offsets);
-    types.map(|(t, offset)| load(cx, ptr + offset, t)).collect()
+    out: &mut Transit,
+) -> Result<(), Error> {
+    let mut types = types.iter().zip(offsets);
+    types.try_for_each(|(t, offset)| load(cx, ptr + offset, t, out))
 }
 
-fn load_variant<C: LiftLower>(cx: &mut C, ptr: u64, t: &Type) -> Result<Val, Error> {
+fn load_variant<C: LiftLower>(
+    cx: &mut C,
+    ptr: u64,
+    t: &Type,
+    out: &mut Transit,
+) -> Result<(), Error> {
     let Some(layout) = variant_layout(t, cx.ptr_type()) else {
         return Err(bug!("{t} is not a variant"));
     };
     let case_index = load_int(cx, ptr, u64::from(layout.discriminant_size))? as u32;
-    trap_if!(
-        case_index >= layout.case_count,
-        Trap::InvalidDiscriminant(case_index)
-    );
-    let payload = match case_type(t, case_index) {
-        Some(payload) => Some(load(cx, ptr + layout.payload_offset, payload)?),
-        None => None,
-    };
-    lift_case(cx, t, case_index, payload)
-}
-
-fn unpack_flags_from_int<C: LiftLower>(cx: &mut C, i: u64, flags: &Flags) -> Result<Val, Error> {
-    let names = flags.shared_names();
-    charge_for::<Name>(cx, names.len() as u64)?;
-    let set = names.iter().enumerate();
-    let set = set.filter(|(bit, _)| i.checked_shr(*bit as u32).unwrap_or(0) & 1 == 1);
-    Ok(Val::Flags(set.map(|(_, name)| Name::clone(name)).collect()))
-}
-
-/// Charges the call for `count` values on the heap.
-pub(crate) fn charge_for<T>(cx: &mut impl LiftLower, count: u64) -> Result<(), Error> {
-    cx.charge(count.saturating_mul(size_of::<T>() as u64))
+    match lift_discriminant(t, case_index, layout, out)? {
+        Some(payload) => load(cx, ptr + layout.payload_offset, payload, out),
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn is_aligned(ptr: u64, alignment: u32) -> bool {

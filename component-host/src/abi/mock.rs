@@ -8,7 +8,7 @@ use crate::component::definitions::StringEncoding;
 use crate::engine::{CoreType, CoreVal, core_val_from_bits, core_val_to_bits};
 use crate::error::Error;
 use crate::types::{Name, ResourceType, Type, ValueTypes};
-use crate::val::{ErrorContextAny, FutureAny, ResourceAny, StreamAny, Val};
+use crate::val::{ErrorContextAny, FutureAny, ResourceAny, StreamAny, Val, receive, send};
 
 /// A call of the mock's `realloc`: what the block was, its alignment, and what it shall be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,6 +195,13 @@ impl LiftLower for Mock {
         }
         Ok(())
     }
+
+    fn charge_tree(&mut self, bytes: u64) -> Result<(), Error> {
+        match self.peer {
+            Peer::Host => self.charge(bytes),
+            Peer::Guest => Ok(()),
+        }
+    }
 }
 
 pub(crate) fn name(name: &str) -> Name {
@@ -209,7 +216,8 @@ pub(crate) fn names(prefix: &str, count: usize) -> Vec<Name> {
 pub(crate) fn lower(cx: &mut Mock, v: &Val, t: &Type) -> Result<Vec<(CoreType, u64)>, Error> {
     let ts = ValueTypes::new([t.clone()]);
     let mut flat = Vec::new();
-    lower_flat_values(cx, 16, std::slice::from_ref(v), &ts, None, &mut flat)?;
+    let vs = send(std::slice::from_ref(v), ts.types())?;
+    lower_flat_values(cx, 16, vs, &ts, None, &mut flat)?;
     let flat = flat.iter().map(core_val_to_bits);
     Ok(flat.map(|core| core.expect("a number")).collect())
 }
@@ -235,8 +243,10 @@ pub(crate) fn lift_core(
 ) -> Result<Val, Error> {
     let ts = ValueTypes::new([t.clone()]);
     let mut vi = CoreValueIter::new(values);
-    let mut vs = lift_flat_values(cx, max_flat, &mut vi, &ts)?;
+    let mut from = lift_flat_values(cx, max_flat, &mut vi, &ts)?.read();
     assert!(vi.done(), "all were taken");
+    let mut vs = receive(ts.types(), &mut from)?;
+    assert!(from.done(), "all were read");
     assert_eq!(vs.len(), 1);
     Ok(vs.remove(0))
 }
@@ -253,7 +263,8 @@ pub(crate) fn core_vals(flat: &FlatTypes, bits: &[u64]) -> Vec<CoreVal> {
 pub(crate) fn store_at(cx: &mut Mock, v: &Val, t: &Type, ptr: u64) -> Result<(), Error> {
     let ts = ValueTypes::new([t.clone()]);
     let mut flat = Vec::new();
-    lower_flat_values(cx, 0, std::slice::from_ref(v), &ts, Some(ptr), &mut flat)?;
+    let vs = send(std::slice::from_ref(v), ts.types())?;
+    lower_flat_values(cx, 0, vs, &ts, Some(ptr), &mut flat)?;
     assert!(flat.is_empty(), "nothing is flat with an out-pointer");
     Ok(())
 }

@@ -91,4 +91,8 @@ pub(crate) trait LiftLower {
     /// Takes `bytes` from the call's budget of host memory. Called *before* the host allocates,
     /// since a guest chooses the lengths, and may let many lists share the same bytes of memory.
     fn charge(&mut self, bytes: u64) -> Result<(), Error>;
+
+    /// Takes `bytes` from the budget for values that the embedder wants as [`Val`]s, which are
+    /// larger than what they are made from.
+    fn charge_tree(&mut self, bytes: u64) -> Result<(), Error>;
 }

@@ -11,26 +11,27 @@ use super::tasks::{Caller, TaskId, TaskState};
 use super::values::{lift_flat_values, lower_flat_values};
 use crate::engine::Context;
 use crate::error::{Error, bug};
-use crate::val::Val;
+use crate::transit::Transit;
 use std::rc::Rc;
 
 /// `on_start`: the callee starts, so the arguments are lifted.
-pub(crate) fn on_start(cx: &mut Context<'_>, caller: &Caller) -> Result<Vec<Val>, Error> {
+pub(crate) fn on_start(cx: &mut Context<'_>, caller: &Caller) -> Result<Transit, Error> {
     match caller {
         Caller::Host(call) => call
             .take_args()
             .ok_or_else(|| bug!("a call from the host started twice")),
-        Caller::Subtask(subtask) => start_subtask(cx, *subtask, Peer::Guest),
+        Caller::Subtask(subtask) => start_subtask(cx, *subtask, Peer::Guest, false),
         Caller::Internal(_) => Err(bug!("an internal call has no arguments to lift")),
     }
 }
 
-/// `on_start` of a call through a lowered function.
+/// `on_start` of a call through a lowered function; `as_vals` when the arguments will be `Val`s.
 pub(crate) fn start_subtask(
     cx: &mut Context<'_>,
     id: SubtaskId,
     peer: Peer,
-) -> Result<Vec<Val>, Error> {
+    as_vals: bool,
+) -> Result<Transit, Error> {
     let subtask = cx.data_mut().subtask_mut(id)?;
     debug_assert!(subtask.state == SubtaskState::Starting);
     subtask.state = SubtaskState::Started;
@@ -38,7 +39,8 @@ pub(crate) fn start_subtask(
     let flat_args = std::mem::take(&mut subtask.flat_args);
     let (max_params, max_results) = flat_limits(lowered.opts.async_);
     let mut values = CoreValueIter::new(&flat_args);
-    let mut lift = LiftLowerContext::new(cx, &lowered.opts, lowered.inst, Scope::Subtask(id), peer);
+    let mut lift = LiftLowerContext::new(cx, &lowered.opts, lowered.inst, Scope::Subtask(id), peer)
+        .for_vals(as_vals);
     let args = lift_flat_values(
         &mut lift,
         max_params,
@@ -60,7 +62,7 @@ pub(crate) fn start_subtask(
 pub(crate) fn on_resolve(
     cx: &mut Context<'_>,
     task: TaskId,
-    results: Vec<Val>,
+    results: Transit,
 ) -> Result<(), Error> {
     match cx.data().task(task)?.caller.clone() {
         Caller::Host(call) => {
@@ -76,12 +78,12 @@ pub(crate) fn on_resolve(
 pub(crate) fn resolve_subtask(
     cx: &mut Context<'_>,
     id: SubtaskId,
-    mut results: Vec<Val>,
+    mut results: Transit,
     peer: Peer,
 ) -> Result<(), Error> {
     // Nobody waits for the results when the caller was locked down meanwhile.
     let Some(subtask) = cx.data().subtasks.get(id) else {
-        let unwanted = Unwanted::Held(results);
+        let unwanted = Unwanted::Held(results.into_handles());
         cx.data_mut().aftermath.unwanted.push(unwanted);
         return Ok(());
     };
@@ -89,9 +91,12 @@ pub(crate) fn resolve_subtask(
     if peer == Peer::Host {
         let state = cx.data_mut();
         state.end_borrows(id)?;
-        let given = state.give(&mut results, lowered.ty().result_type().types(), None);
+        let given = state.give(&mut results, None);
         if let Err(error) = given {
-            state.aftermath.unwanted.push(Unwanted::Held(results));
+            state
+                .aftermath
+                .unwanted
+                .push(Unwanted::Held(results.into_handles()));
             return Err(error);
         }
     }
@@ -102,7 +107,7 @@ pub(crate) fn resolve_subtask(
         lower_flat_values(
             &mut lower,
             max_results,
-            &results,
+            results,
             lowered.ty().result_type(),
             out_param,
             &mut flat_results,

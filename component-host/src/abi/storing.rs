@@ -1,94 +1,159 @@
 //! Spec: ## Storing
 //!
-//! Values may come from the embedder and have any shape: what is not of its type is an error of
-//! kind `Type`, found when it is reached. Callers who want it found before anything is stored or
-//! handed over ask `Val::type_check` first.
+//! What the embedder gave was found to be of its type when it was [sent](crate::transit).
 
 use super::alignment::alignment;
-use super::despecialization::{case_type, match_case, type_mismatch, variant_layout};
+use super::despecialization::{case_type, variant_layout};
 use super::element_size::elem_size;
-use super::loading::{
-    REALLOC_I32_MAX, canonicalize_nan32, canonicalize_nan64, in_bounds, is_aligned, valid_range_mut,
-};
-use super::options::{LiftLower, Peer, ptr_size};
+use super::loading::{REALLOC_I32_MAX, in_bounds, is_aligned, valid_range_mut};
+use super::options::{LiftLower, Peer, PtrType, ptr_size};
 use super::strings::store_string_into_range;
 use crate::error::{Error, bug, trap_if};
+use crate::transit::{Arrivals, number_size};
 use crate::trap::Trap;
 use crate::types::{FixedLengthList, Flags, Map, Name, Type};
-use crate::val::{Val, field};
+use crate::val::{ResourceAny, Val};
 
-pub(crate) fn store<C: LiftLower>(cx: &mut C, v: &Val, t: &Type, ptr: u64) -> Result<(), Error> {
-    match (t, v) {
-        (Type::String, Val::String(text)) => {
-            let pair = store_string_into_range(cx, text)?;
+/// Stores the next value at a range that is aligned and within memory.
+pub(crate) fn store<C: LiftLower>(
+    cx: &mut C,
+    from: &mut Arrivals,
+    t: &Type,
+    ptr: u64,
+) -> Result<(), Error> {
+    if t.contents().plain {
+        let size = elem_size(t, cx.ptr_type());
+        return store_plain(valid_range_mut(cx.memory_mut()?, ptr, size)?, from, t);
+    }
+    match t {
+        Type::String => {
+            let pair = store_string_into_range(cx, &from.text()?)?;
             store_pair(cx, pair, ptr)
         }
-        (Type::List(list), Val::List(elements)) => {
-            let pair = store_list_into_range(cx, elements, list.ty())?;
+        Type::List(list) => {
+            let pair = store_list_into_range(cx, from, list.ty())?;
             store_pair(cx, pair, ptr)
         }
-        (Type::FixedLengthList(list), Val::List(elements)) => {
-            check_length(list, elements)?;
-            store_list_into_valid_range(cx, elements, ptr, list.ty())
+        Type::FixedLengthList(list) => {
+            store_elements(cx, from, u64::from(list.size()), ptr, list.ty())
         }
-        (Type::Map(map), Val::Map(entries)) => {
-            let pair = store_map_into_range(cx, entries, map)?;
+        Type::Map(map) => {
+            let pair = store_map_into_range(cx, from, map)?;
             store_pair(cx, pair, ptr)
         }
-        (Type::Record(record), Val::Record(fields))
-            if fields.len() == record.named_fields().len() =>
-        {
+        Type::Record(record) => {
             let offsets = &record.layout(cx.ptr_type()).offsets;
-            for (i, ((name, t), offset)) in record.named_fields().iter().zip(offsets).enumerate() {
-                let v = field(fields, i, name).ok_or_else(|| missing_field(name))?;
-                store(cx, v, t, ptr + offset)?;
+            for ((_, t), offset) in record.named_fields().iter().zip(offsets) {
+                store(cx, from, t, ptr + offset)?;
             }
             Ok(())
         }
-        (Type::Tuple(tuple), Val::Tuple(elements)) if elements.len() == tuple.types().len() => {
+        Type::Tuple(tuple) => {
             let offsets = &tuple.layout(cx.ptr_type()).offsets;
-            store_tuple(cx, elements, tuple.types(), offsets, ptr)
+            store_tuple(cx, from, tuple.types(), offsets, ptr)
         }
-        (Type::Variant(_) | Type::Enum(_) | Type::Option(_) | Type::Result(_), _) => {
-            store_variant(cx, v, t, ptr)
+        Type::Variant(_) | Type::Enum(_) | Type::Option(_) | Type::Result(_) => {
+            store_variant(cx, from, t, ptr)
         }
         _ => {
-            let bits = lower_scalar(cx, v, t)?;
+            let bits = lower_scalar(cx, from, t)?;
             store_int(cx, bits, ptr, elem_size(t, cx.ptr_type()))
         }
     }
 }
 
-/// The bits of a value whose flat form is one core value; those of its core value, zero-extended.
-pub(crate) fn lower_scalar<C: LiftLower>(cx: &mut C, v: &Val, t: &Type) -> Result<u64, Error> {
-    Ok(match (t, v) {
-        (Type::Bool, Val::Bool(v)) => u64::from(*v),
-        (Type::U8, Val::U8(v)) => u64::from(*v),
-        (Type::U16, Val::U16(v)) => u64::from(*v),
-        (Type::U32, Val::U32(v)) => u64::from(*v),
-        (Type::U64, Val::U64(v)) => *v,
+/// The bits of the next value, whose flat form is one core value; those of its core value,
+/// zero-extended.
+pub(crate) fn lower_scalar<C: LiftLower>(
+    cx: &mut C,
+    from: &mut Arrivals,
+    t: &Type,
+) -> Result<u64, Error> {
+    let index = match t {
+        Type::Own(rt) => cx.lower_own(&resource(from)?, *rt)?,
+        Type::Borrow(rt) => cx.lower_borrow(&resource(from)?, *rt)?,
+        Type::Stream(t) => cx.lower_stream(&from.handle()?, t.as_deref())?,
+        Type::Future(t) => cx.lower_future(&from.handle()?, t.as_deref())?,
+        Type::ErrorContext => match from.handle()? {
+            Val::ErrorContext(error_context) => cx.lower_error_context(&error_context)?,
+            other => return Err(bug!("{} among the values of type {t}", other.kind())),
+        },
         // Sign-extended to the width of the core value, and no further.
-        (Type::S8, Val::S8(v)) => u64::from(i32::from(*v) as u32),
-        (Type::S16, Val::S16(v)) => u64::from(i32::from(*v) as u32),
-        (Type::S32, Val::S32(v)) => u64::from(*v as u32),
-        (Type::S64, Val::S64(v)) => *v as u64,
-        (Type::Float32, Val::Float32(v)) => u64::from(canonicalize_nan32(*v).to_bits()),
-        (Type::Float64, Val::Float64(v)) => canonicalize_nan64(*v).to_bits(),
-        (Type::Char, Val::Char(v)) => u64::from(*v),
-        (Type::Flags(flags), Val::Flags(set)) => {
-            pack_flags_into_int(set, flags).ok_or_else(|| type_mismatch(v, t))?
+        Type::S8 => return Ok(u64::from(i32::from(from.word()? as i8) as u32)),
+        Type::S16 => return Ok(u64::from(i32::from(from.word()? as i16) as u32)),
+        _ => return from.word(),
+    };
+    Ok(u64::from(index))
+}
+
+fn resource(from: &mut Arrivals) -> Result<ResourceAny, Error> {
+    match from.handle()? {
+        Val::Resource(resource) => Ok(resource),
+        other => Err(bug!("{} among the values, not a resource", other.kind())),
+    }
+}
+
+/// Stores the next value, which has no pointers and no handles, in the bytes that are all of it.
+/// What is padding stays as it is.
+fn store_plain(out: &mut [u8], from: &mut Arrivals, t: &Type) -> Result<(), Error> {
+    const LAYOUT: PtrType = PtrType::I32;
+    match t {
+        Type::Record(record) => {
+            let offsets = &record.layout(LAYOUT).offsets;
+            for ((_, field), offset) in record.named_fields().iter().zip(offsets) {
+                store_plain(after(out, *offset)?, from, field)?;
+            }
+            Ok(())
         }
-        (Type::Own(rt), Val::Resource(resource)) if resource.ty() == *rt && resource.owned() => {
-            u64::from(cx.lower_own(resource, *rt)?)
+        Type::Tuple(tuple) => {
+            let offsets = &tuple.layout(LAYOUT).offsets;
+            for (t, offset) in tuple.types().iter().zip(offsets) {
+                store_plain(after(out, *offset)?, from, t)?;
+            }
+            Ok(())
         }
-        (Type::Borrow(rt), Val::Resource(resource)) if resource.ty() == *rt => {
-            u64::from(cx.lower_borrow(resource, *rt)?)
+        Type::FixedLengthList(list) => {
+            let size = elem_size(list.ty(), LAYOUT);
+            for i in 0..u64::from(list.size()) {
+                store_plain(after(out, i * size)?, from, list.ty())?;
+            }
+            Ok(())
         }
-        (Type::Stream(t), Val::Stream(_)) => u64::from(cx.lower_stream(v, t.as_deref())?),
-        (Type::Future(t), Val::Future(_)) => u64::from(cx.lower_future(v, t.as_deref())?),
-        (Type::ErrorContext, Val::ErrorContext(v)) => u64::from(cx.lower_error_context(v)?),
-        _ => return Err(type_mismatch(v, t)),
-    })
+        Type::Variant(_) | Type::Enum(_) | Type::Option(_) | Type::Result(_) => {
+            let Some(layout) = variant_layout(t, LAYOUT) else {
+                return Err(bug!("{t} is not a variant"));
+            };
+            let case_index = from.case()?;
+            write_int(out, u64::from(case_index), layout.discriminant_size.into())?;
+            match case_type(t, case_index) {
+                Some(payload) => store_plain(after(out, layout.payload_offset)?, from, payload),
+                None => Ok(()),
+            }
+        }
+        _ => write_int(out, from.word()?, elem_size(t, LAYOUT)),
+    }
+}
+
+fn after(bytes: &mut [u8], offset: u64) -> Result<&mut [u8], Error> {
+    let length = bytes.len();
+    let after = usize::try_from(offset).ok();
+    let after = after.and_then(|offset| bytes.get_mut(offset..));
+    after.ok_or_else(|| bug!("{offset} is beyond the value's {length} bytes"))
+}
+
+/// The low bytes, little-endian, into the first of `out`.
+fn write_int(out: &mut [u8], v: u64, nbytes: u64) -> Result<(), Error> {
+    let length = out.len();
+    let low = usize::try_from(nbytes).ok().filter(|nbytes| *nbytes <= 8);
+    match low.and_then(|nbytes| out.get_mut(..nbytes)) {
+        Some(out) => {
+            for (byte, low) in out.iter_mut().zip(v.to_le_bytes()) {
+                *byte = low;
+            }
+            Ok(())
+        }
+        None => Err(bug!("an integer of {nbytes} bytes into {length}")),
+    }
 }
 
 /// The low bytes, little-endian.
@@ -98,12 +163,7 @@ pub(crate) fn store_int<C: LiftLower>(
     ptr: u64,
     nbytes: u64,
 ) -> Result<(), Error> {
-    let out = valid_range_mut(cx.memory_mut()?, ptr, nbytes)?;
-    match v.to_le_bytes().get(..out.len()) {
-        Some(low) => out.copy_from_slice(low),
-        None => return Err(bug!("an integer of {nbytes} bytes")),
-    }
-    Ok(())
+    write_int(valid_range_mut(cx.memory_mut()?, ptr, nbytes)?, v, nbytes)
 }
 
 /// A pointer and a length, as strings and lists are in memory.
@@ -163,103 +223,83 @@ pub(crate) fn reallocate<C: LiftLower>(
     Ok(ptr)
 }
 
-/// Returns the pointer and the length.
+/// Stores the next list. Returns the pointer and the length.
 pub(crate) fn store_list_into_range<C: LiftLower>(
     cx: &mut C,
-    v: &[Val],
+    from: &mut Arrivals,
     elem_type: &Type,
 ) -> Result<(u64, u64), Error> {
-    let length = v.len() as u64;
-    let byte_length = length.saturating_mul(elem_size(elem_type, cx.ptr_type()));
+    let elem_size = elem_size(elem_type, cx.ptr_type());
     let alignment = alignment(elem_type, cx.ptr_type());
+    if number_size(elem_type).is_some() {
+        let bytes = from.bytes()?;
+        let byte_length = bytes.len() as u64;
+        let ptr = allocate(cx, alignment, byte_length, Content::List)?;
+        valid_range_mut(cx.memory_mut()?, ptr, byte_length)?.copy_from_slice(&bytes);
+        return Ok((ptr, byte_length / elem_size.max(1)));
+    }
+    let length = from.word()?;
+    let byte_length = length.saturating_mul(elem_size);
     let ptr = allocate(cx, alignment, byte_length, Content::List)?;
-    store_list_into_valid_range(cx, v, ptr, elem_type)?;
+    store_elements(cx, from, length, ptr, elem_type)?;
     Ok((ptr, length))
 }
 
-/// Stores at a range that is aligned and within memory; also how a stream's buffer is filled.
+/// Stores the next list at a range that is aligned and within memory; how a stream's buffer is
+/// filled.
 pub(crate) fn store_list_into_valid_range<C: LiftLower>(
     cx: &mut C,
-    v: &[Val],
+    from: &mut Arrivals,
+    ptr: u64,
+    elem_type: &Type,
+) -> Result<(), Error> {
+    if number_size(elem_type).is_some() {
+        let bytes = from.bytes()?;
+        valid_range_mut(cx.memory_mut()?, ptr, bytes.len() as u64)?.copy_from_slice(&bytes);
+        return Ok(());
+    }
+    let length = from.word()?;
+    store_elements(cx, from, length, ptr, elem_type)
+}
+
+fn store_elements<C: LiftLower>(
+    cx: &mut C,
+    from: &mut Arrivals,
+    length: u64,
     ptr: u64,
     elem_type: &Type,
 ) -> Result<(), Error> {
     let elem_size = elem_size(elem_type, cx.ptr_type());
-    let byte_length = (v.len() as u64).saturating_mul(elem_size);
+    if !elem_type.contents().plain {
+        let mut elements = 0..length;
+        return elements.try_for_each(|i| store(cx, from, elem_type, ptr + i * elem_size));
+    }
+    let byte_length = length.saturating_mul(elem_size);
     let out = valid_range_mut(cx.memory_mut()?, ptr, byte_length)?;
-    if store_numbers(out, v, elem_type) {
-        return Ok(());
-    }
-    for (i, e) in v.iter().enumerate() {
-        store(cx, e, elem_type, ptr + i as u64 * elem_size)?;
-    }
-    Ok(())
-}
-
-/// The short way for elements that are numbers. False when they are not, or not all of them: then
-/// the long way says what is wrong.
-fn store_numbers(out: &mut [u8], v: &[Val], elem_type: &Type) -> bool {
-    fn pack<const N: usize>(
-        out: &mut [u8],
-        v: &[Val],
-        bytes: impl Fn(&Val) -> Option<[u8; N]>,
-    ) -> bool {
-        let (slots, _) = out.as_chunks_mut::<N>();
-        slots.iter_mut().zip(v).all(|(slot, v)| match bytes(v) {
-            Some(bytes) => {
-                *slot = bytes;
-                true
-            }
-            None => false,
-        })
-    }
-    macro_rules! pack {
-        ($case:ident) => {
-            pack(out, v, |v| match v {
-                Val::$case(v) => Some(v.to_le_bytes()),
-                _ => None,
-            })
-        };
-    }
-    match elem_type {
-        Type::U8 => pack!(U8),
-        Type::S8 => pack!(S8),
-        Type::U16 => pack!(U16),
-        Type::S16 => pack!(S16),
-        Type::U32 => pack!(U32),
-        Type::S32 => pack!(S32),
-        Type::U64 => pack!(U64),
-        Type::S64 => pack!(S64),
-        Type::Float32 => pack(out, v, |v| match v {
-            Val::Float32(v) => Some(canonicalize_nan32(*v).to_le_bytes()),
-            _ => None,
-        }),
-        Type::Float64 => pack(out, v, |v| match v {
-            Val::Float64(v) => Some(canonicalize_nan64(*v).to_le_bytes()),
-            _ => None,
-        }),
-        _ => false,
-    }
+    let Ok(elem_size) = usize::try_from(elem_size) else {
+        return Err(bug!("an element of {elem_size} bytes"));
+    };
+    let mut elements = out.chunks_exact_mut(elem_size.max(1));
+    elements.try_for_each(|element| store_plain(element, from, elem_type))
 }
 
 /// A map is in memory a list of pairs. Returns the pointer and the length.
 pub(crate) fn store_map_into_range<C: LiftLower>(
     cx: &mut C,
-    entries: &[(Val, Val)],
+    from: &mut Arrivals,
     map: &Map,
 ) -> Result<(u64, u64), Error> {
     let pair = map.layout(cx.ptr_type());
     let [key_offset, value_offset] = *pair.offsets else {
         return Err(bug!("a map of {} parts", pair.offsets.len()));
     };
-    let length = entries.len() as u64;
+    let length = from.word()?;
     let byte_length = length.saturating_mul(pair.layout.size);
     let begin = allocate(cx, pair.layout.alignment, byte_length, Content::List)?;
-    let mut ptr = begin;
-    for (key, value) in entries {
-        store(cx, key, map.key(), ptr + key_offset)?;
-        store(cx, value, map.value(), ptr + value_offset)?;
-        ptr += pair.layout.size;
+    for i in 0..length {
+        let ptr = begin + i * pair.layout.size;
+        store(cx, from, map.key(), ptr + key_offset)?;
+        store(cx, from, map.value(), ptr + value_offset)?;
     }
     Ok((begin, length))
 }
@@ -267,32 +307,35 @@ pub(crate) fn store_map_into_range<C: LiftLower>(
 /// The spec's `store_record`, for types without labels.
 pub(crate) fn store_tuple<C: LiftLower>(
     cx: &mut C,
-    v: &[Val],
+    from: &mut Arrivals,
     types: &[Type],
     offsets: &[u64],
     ptr: u64,
 ) -> Result<(), Error> {
-    for ((v, t), offset) in v.iter().zip(types).zip(offsets) {
-        store(cx, v, t, ptr + offset)?;
-    }
-    Ok(())
+    let mut types = types.iter().zip(offsets);
+    types.try_for_each(|(t, offset)| store(cx, from, t, ptr + offset))
 }
 
-fn store_variant<C: LiftLower>(cx: &mut C, v: &Val, t: &Type, ptr: u64) -> Result<(), Error> {
-    let (case_index, case_value) = match_case(v, t)?;
+fn store_variant<C: LiftLower>(
+    cx: &mut C,
+    from: &mut Arrivals,
+    t: &Type,
+    ptr: u64,
+) -> Result<(), Error> {
     let Some(layout) = variant_layout(t, cx.ptr_type()) else {
         return Err(bug!("{t} is not a variant"));
     };
+    let case_index = from.case()?;
     let disc_size = u64::from(layout.discriminant_size);
     store_int(cx, u64::from(case_index), ptr, disc_size)?;
-    match (case_value, case_type(t, case_index)) {
-        (Some(v), Some(t)) => store(cx, v, t, ptr + layout.payload_offset),
-        _ => Ok(()),
+    match case_type(t, case_index) {
+        Some(t) => store(cx, from, t, ptr + layout.payload_offset),
+        None => Ok(()),
     }
 }
 
 /// None when a name is not that of a flag.
-fn pack_flags_into_int(set: &[Name], flags: &Flags) -> Option<u64> {
+pub(crate) fn pack_flags_into_int(set: &[Name], flags: &Flags) -> Option<u64> {
     let names = flags.shared_names();
     set.iter().try_fold(0, |bits, name| {
         let bit = names.iter().position(|label| label == name)?;

@@ -3,14 +3,14 @@
 use super::flat_lifting::{CoreValueIter, lift_flat};
 use super::flat_lowering::lower_flat;
 use super::flattening::flat_ptr;
-use super::loading::{charge_for, in_bounds, is_aligned, load_tuple};
+use super::loading::{charge_elements, in_bounds, is_aligned, load_tuple};
 use super::options::LiftLower;
 use super::storing::{Content, allocate, store_tuple};
 use crate::engine::{CoreVal, core_val_from_bits};
 use crate::error::{Error, trap_if};
+use crate::transit::Transit;
 use crate::trap::Trap;
 use crate::types::ValueTypes;
-use crate::val::Val;
 
 /// Lifts a parameter list or a result: from core values when there are at most `max_flat`, else
 /// from memory.
@@ -19,15 +19,22 @@ pub(crate) fn lift_flat_values<C: LiftLower>(
     max_flat: usize,
     vi: &mut CoreValueIter<'_>,
     ts: &ValueTypes,
-) -> Result<Vec<Val>, Error> {
+) -> Result<Transit, Error> {
     let ptr_type = cx.ptr_type();
+    let mut out = Transit::new();
     if ts.flat(max_flat, ptr_type).is_some() {
-        charge_for::<Val>(cx, ts.types().len() as u64)?;
-        return ts.types().iter().map(|t| lift_flat(cx, vi, t)).collect();
+        charge_elements(cx, 1, &ts.contents())?;
+        for t in ts.types() {
+            lift_flat(cx, vi, t, &mut out)?;
+        }
+        return Ok(out);
     }
     let ptr = vi.next_ptr(ptr_type)?;
     check_tuple_pointer(cx, ptr, ts)?;
-    load_tuple(cx, ptr, ts.types(), &ts.layout(ptr_type).offsets)
+    charge_elements(cx, 1, &ts.contents())?;
+    let offsets = &ts.layout(ptr_type).offsets;
+    load_tuple(cx, ptr, ts.types(), offsets, &mut out)?;
+    Ok(out)
 }
 
 /// Lowers a parameter list or a result: to core values when there are at most `max_flat`, else to
@@ -36,25 +43,20 @@ pub(crate) fn lift_flat_values<C: LiftLower>(
 pub(crate) fn lower_flat_values<C: LiftLower>(
     cx: &mut C,
     max_flat: usize,
-    vs: &[Val],
+    vs: Transit,
     ts: &ValueTypes,
     out_param: Option<u64>,
     flat_vals: &mut Vec<CoreVal>,
 ) -> Result<(), Error> {
-    if vs.len() != ts.types().len() {
-        return Err(Error::ty(format!(
-            "expected {} values, found {}",
-            ts.types().len(),
-            vs.len()
-        )));
-    }
     let ptr_type = cx.ptr_type();
     let tuple = ts.layout(ptr_type);
+    let mut from = vs.read();
     if let Some(flat_types) = ts.flat(max_flat, ptr_type) {
         let mut flat = Vec::with_capacity(flat_types.len());
-        for (v, t) in vs.iter().zip(ts.types()) {
-            lower_flat(cx, v, t, &mut flat)?;
+        for t in ts.types() {
+            lower_flat(cx, &mut from, t, &mut flat)?;
         }
+        debug_assert!(from.done(), "all values were lowered");
         let typed = flat_types.as_slice().iter().zip(flat);
         flat_vals.extend(typed.map(|(ft, bits)| core_val_from_bits(*ft, bits)));
         return Ok(());
@@ -71,7 +73,9 @@ pub(crate) fn lower_flat_values<C: LiftLower>(
             ptr
         }
     };
-    store_tuple(cx, vs, ts.types(), &tuple.offsets, ptr)
+    store_tuple(cx, &mut from, ts.types(), &tuple.offsets, ptr)?;
+    debug_assert!(from.done(), "all values were lowered");
+    Ok(())
 }
 
 /// Checks a pointer that a guest gave for values that go by memory.

@@ -1,14 +1,15 @@
 //! Which Rust types can be elements of a stream, and how they are kept.
 
+use super::element_value::ElementValue;
 use crate::abi::host_buffer::{Items, unit};
 use crate::abi::host_ends::Accepts;
-use crate::typed::ComponentValue;
 use crate::types::Type;
 use crate::val::{FutureAny, StreamAny, Val};
 use std::any::{Any, TypeId};
 
-/// The elements of a stream, or the value of a future: any
-/// [`ComponentValue`](crate::ComponentValue), and `()` for one without a payload.
+/// The elements of a stream, or the value of a future: numbers, `bool`, `char`, `String`, `Vec` and
+/// `Option` of such, [`ResourceAny`](crate::ResourceAny), the readable ends of streams and futures,
+/// and `()` for one without a payload.
 ///
 /// [`Val`] stands for elements of any type; one without a payload is an empty tuple then.
 pub trait Element: sealed::Element {}
@@ -26,7 +27,7 @@ pub(super) mod sealed {
         fn into_val(self) -> Val;
     }
 
-    impl<V: ComponentValue> Element for V {
+    impl<V: ElementValue> Element for V {
         fn accepts(t: Option<&Type>) -> bool {
             match t {
                 Some(t) => V::accepts(t),
@@ -106,7 +107,7 @@ pub(super) fn from_items<V: Element>(items: Items) -> Option<Vec<V>> {
 macro_rules! readable_end {
     ($($end:ident $case:ident $wit:literal)*) => {$(
         /// The identity of a readable end, of any element type.
-        impl ComponentValue for $end {
+        impl ElementValue for $end {
             fn accepts(ty: &Type) -> bool {
                 matches!(ty, Type::$case(_))
             }

@@ -3,15 +3,26 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(unreachable_pub, reason = "each test file is a crate of its own")]
 
+pub(crate) mod guest_world;
 pub(crate) mod hostile;
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::rc::Rc;
 use vestibule_component_host::{Component, Engine, Error, Instance, Linker, Store, Val};
 use vestibule_executor::{Budget, Executor};
 
 /// What happened, in order.
 pub(crate) type Trace = Rc<RefCell<Vec<String>>>;
+
+/// The folder of real guests, which are not part of the repository.
+pub(crate) fn guests_folder() -> Option<PathBuf> {
+    let folder = match std::env::var_os("VESTIBULE_GUESTS") {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/guests"),
+    };
+    folder.is_dir().then_some(folder)
+}
 
 pub(crate) struct Host {
     pub(crate) executor: Executor,

@@ -7,7 +7,7 @@ use crate::abi::values::{lift_flat_values, lower_flat_values};
 use crate::engine::CoreType::{F32, F64, I32, I64};
 use crate::engine::{CoreType, core_val_from_bits, core_val_to_bits};
 use crate::types::{Name, ResourceType, Type, ValueTypes};
-use crate::val::{ResourceAny, Val};
+use crate::val::{ResourceAny, Val, receive, send};
 
 /// The bytes at 64 after a value was stored there; around it, memory is full of ones.
 fn stored(t: &Type, v: &Val, ptr_type: PtrType) -> Vec<u8> {
@@ -238,7 +238,8 @@ fn seventeen_parameters_go_by_memory() {
     let vs: Vec<Val> = (0..17).map(Val::U16).collect();
     let mut cx = Mock::new();
     let mut flat = Vec::new();
-    lower_flat_values(&mut cx, 16, &vs, &ts, None, &mut flat).unwrap();
+    let sent = send(&vs, ts.types()).unwrap();
+    lower_flat_values(&mut cx, 16, sent, &ts, None, &mut flat).unwrap();
     assert_eq!(flat.len(), 1);
     assert_eq!(core_val_to_bits(&flat[0]), Some((I32, HEAP)));
     assert_eq!(
@@ -248,7 +249,8 @@ fn seventeen_parameters_go_by_memory() {
     let bytes: Vec<u8> = (0..17).flat_map(|i| [i, 0]).collect();
     assert_eq!(cx.memory[0x400..0x400 + 34], bytes);
     let mut vi = CoreValueIter::new(&flat);
-    assert_eq!(lift_flat_values(&mut cx, 16, &mut vi, &ts).unwrap(), vs);
+    let lifted = lift_flat_values(&mut cx, 16, &mut vi, &ts).unwrap();
+    assert_eq!(receive(ts.types(), &mut lifted.read()).unwrap(), vs);
 }
 
 #[test]
@@ -257,7 +259,8 @@ fn sixteen_parameters_are_flat_unless_fewer_are_allowed() {
     let vs: Vec<Val> = (0..5).map(Val::U8).collect();
     let lowered = |max_flat| {
         let mut flat = Vec::new();
-        lower_flat_values(&mut Mock::new(), max_flat, &vs, &ts, None, &mut flat).unwrap();
+        let sent = send(&vs, ts.types()).unwrap();
+        lower_flat_values(&mut Mock::new(), max_flat, sent, &ts, None, &mut flat).unwrap();
         flat.len()
     };
     assert_eq!((lowered(16), lowered(5), lowered(4)), (5, 5, 1));

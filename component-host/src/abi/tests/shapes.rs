@@ -1,9 +1,8 @@
 //! Values of the embedder's that are not of the type: an error of kind `Type`, never a panic.
 
 use super::{Mock, assert_type_error, lower, name, names, store_at};
-use crate::abi::values::lower_flat_values;
 use crate::types::{ResourceType, Type, ValueTypes};
-use crate::val::{ErrorContextAny, FutureAny, ResourceAny, StreamAny, Val};
+use crate::val::{ErrorContextAny, FutureAny, ResourceAny, StreamAny, Val, send};
 
 /// A type of each kind, and a value of it.
 fn one_of_each() -> Vec<(Type, Val)> {
@@ -137,9 +136,7 @@ fn a_borrow_is_no_own_but_an_own_will_do_for_a_borrow() {
 fn the_number_of_parameters_is_that_of_the_function() {
     let ts = ValueTypes::new([Type::U8]);
     for vs in [vec![], vec![Val::U8(1); 2]] {
-        let mut flat = Vec::new();
-        let lowered = lower_flat_values(&mut Mock::new(), 16, &vs, &ts, None, &mut flat);
-        assert_type_error(lowered);
+        assert_type_error(send(&vs, ts.types()));
     }
 }
 

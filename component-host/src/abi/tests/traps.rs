@@ -5,7 +5,7 @@ use crate::abi::options::{Peer, PtrType};
 use crate::component::definitions::StringEncoding::{self, Latin1Utf16, Utf8, Utf16};
 use crate::error::{Error, ErrorKind};
 use crate::trap::Trap;
-use crate::types::Type;
+use crate::types::{Type, ValueTypes};
 use crate::val::{SourceEncoding, Text, Val};
 
 const END: u64 = PAGE as u64;
@@ -57,9 +57,10 @@ fn strings_longer_than_the_specification_allows_are_refused_before_their_pointer
     cx.string_encoding = Utf16;
     let huge = lift(&mut cx, &Type::String, &[u64::MAX - 1, u64::MAX]);
     assert_traps(huge, Trap::StringTooLong);
+    let contents = ValueTypes::new([Type::String]).contents();
     assert_eq!(
         cx.charged,
-        size_of::<Val>() as u64,
+        contents.weight + contents.tree,
         "only the parameter list"
     );
 }
@@ -122,7 +123,19 @@ fn a_list_is_charged_before_it_is_allocated() {
     cx.memory.resize(1 << 21, 0);
     let error = lift(&mut cx, &Type::list(Type::U8), &[0, 1 << 21]).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Limit(_)), "{error}");
-    assert!(cx.charged >= (1 << 21) * size_of::<Val>() as u64);
+    assert!(cx.charged >= 1 << 21);
+}
+
+#[test]
+fn values_for_the_embedder_are_charged_by_what_they_take_as_a_tree() {
+    let t = Type::list(Type::U8);
+    let lifted = |peer| lift(&mut Mock::with_peer(peer), &t, &[0, 1 << 16]);
+    let error = lifted(Peer::Host).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Limit(_)), "{error}");
+    assert!(
+        lifted(Peer::Guest).is_ok(),
+        "from guest to guest it is bytes"
+    );
 }
 
 #[test]
