@@ -527,6 +527,15 @@ fn a_realloc_that_returns_nonsense_traps() {
         args: vec![Val::List(vec![Val::U32(1)])],
         ..Guest::default()
     };
+    // Too many parameters to be flat: the host asks for memory to put them in.
+    let spilled = |realloc| Guest {
+        core: "(param i32)",
+        ty: r#"(param "t" (tuple u32 u32 u32 u32 u32 u32 u32 u32 u32 u32 u32 u32 u32 u32 u32 u32
+            u32))"#,
+        realloc,
+        args: vec![Val::Tuple(vec![Val::U32(1); 17])],
+        ..Guest::default()
+    };
     const BEYOND: &str = "realloc return: beyond end of memory";
     all_fail(vec![
         ("realloc return: result not aligned", list("(i32.const 1)")),
@@ -535,6 +544,15 @@ fn a_realloc_that_returns_nonsense_traps() {
             utf16(Guest::takes("x", "(i32.const 3)")),
         ),
         (BEYOND, list("(i32.const 65536)")),
+        (BEYOND, list("(i32.const 0x8000_0000)")),
+        (BEYOND, list("(i32.const -4)")),
+        (BEYOND, spilled("(i32.const 65532)")),
+        (BEYOND, spilled("(i32.const 0x8000_0000)")),
+        (BEYOND, spilled("(i32.const -4)")),
+        (
+            "realloc return: result not aligned",
+            spilled("(i32.const 1026)"),
+        ),
         (BEYOND, Guest::takes("ab", "(i32.const 65535)")),
         (BEYOND, Guest::takes("ab", "(i32.const -1)")),
         (BEYOND, Guest::takes("ab", "(i32.const 0x8000_0000)")),
@@ -562,6 +580,29 @@ fn a_realloc_that_returns_nonsense_traps() {
             },
         ),
     ]);
+}
+
+/// Memory at 0 is as good as any, and one block may lie in another: the guest's own affair.
+#[test]
+fn a_realloc_that_returns_0_or_the_same_block_again_is_believed() {
+    let bench = Bench::new(Config::new());
+    for (place, realloc) in [(0, "(i32.const 0)"), (1024, "(i32.const 1024)")] {
+        let core = format!(
+            "(param i32 i32) (result i32)
+             (if (i32.ne (local.get 0) (i32.const {place})) (then (unreachable)))
+             (i32.load (i32.load (local.get 0)))"
+        );
+        // The list's one element, which is a list, is where its own element is.
+        let guest = Guest {
+            core: core.leak(),
+            ty: r#"(param "l" (list (list u32))) (result u32)"#,
+            realloc,
+            args: vec![Val::List(vec![Val::List(vec![Val::U32(8)])])],
+            ..Guest::default()
+        };
+        // The pointer of the inner list was written over the element.
+        assert_eq!(bench.run(&guest).unwrap(), Some(Val::U32(place)));
+    }
 }
 
 #[test]
