@@ -1,5 +1,6 @@
 //! Random types, and random values of them, for tests and fuzzing of the value layer.
 
+use super::loading::{canonicalize_nan32, canonicalize_nan64};
 use super::mock::{name, names};
 use crate::types::{ResourceType, Type};
 use crate::val::{ErrorContextAny, FutureAny, ResourceAny, SourceEncoding, StreamAny, Text, Val};
@@ -14,6 +15,8 @@ pub(crate) struct Random<'a> {
     pub(crate) parts: u32,
     /// Whether types may be handles, streams and the like.
     pub(crate) handles: bool,
+    /// Whether floats may be any NaN, as an embedder's may; a guest's are always the one NaN.
+    pub(crate) any_nan: bool,
 }
 
 impl<'a> Random<'a> {
@@ -23,6 +26,7 @@ impl<'a> Random<'a> {
             seed,
             parts: u32::MAX,
             handles: true,
+            any_nan: false,
         }
     }
 
@@ -33,6 +37,7 @@ impl<'a> Random<'a> {
             seed: 0,
             parts: 60,
             handles: true,
+            any_nan: false,
         }
     }
 
@@ -111,7 +116,19 @@ impl<'a> Random<'a> {
 
     /// Neither floats nor compound types may be keys.
     fn key_ty(&mut self) -> Type {
-        let keys = [Type::Bool, Type::S16, Type::U32, Type::Char, Type::String];
+        let keys = [
+            Type::Bool,
+            Type::S8,
+            Type::U8,
+            Type::S16,
+            Type::U16,
+            Type::S32,
+            Type::U32,
+            Type::S64,
+            Type::U64,
+            Type::Char,
+            Type::String,
+        ];
         keys[self.below(keys.len() as u64)].clone()
     }
 
@@ -139,11 +156,11 @@ impl<'a> Random<'a> {
             Type::U32 => Val::U32(bits as u32),
             Type::S64 => Val::S64(bits as i64),
             Type::U64 => Val::U64(bits),
-            Type::Float32 => Val::Float32(bits as i32 as f32),
-            Type::Float64 => Val::Float64(bits as i64 as f64),
+            Type::Float32 => Val::Float32(self.f32(bits)),
+            Type::Float64 => Val::Float64(self.f64(bits)),
             Type::Char => Val::Char(self.char()),
             Type::String => {
-                let length = self.below(5);
+                let length = self.length(5);
                 let text: String = (0..length).map(|_| self.char()).collect();
                 let latin1 = text.chars().all(|c| u32::from(c) < 0x100);
                 let source = match self.below(4) {
@@ -162,7 +179,9 @@ impl<'a> Random<'a> {
             Type::Stream(_) => Val::Stream(StreamAny::new(bits & 0xff)),
             Type::Future(_) => Val::Future(FutureAny::new(bits & 0xff)),
             Type::List(list) => {
-                let length = self.below(4);
+                // Long lists of what may be long itself would not fit into a page.
+                let flat = matches!(list.ty(), Type::U8 | Type::S16 | Type::Char | Type::Bool);
+                let length = if flat { self.length(4) } else { self.below(4) };
                 Val::List(self.vals(list.ty(), length))
             }
             Type::FixedLengthList(list) => Val::List(self.vals(list.ty(), list.size() as usize)),
@@ -203,8 +222,78 @@ impl<'a> Random<'a> {
         }
     }
 
+    /// A small number, and now and then a larger one.
+    fn length(&mut self, limit: u64) -> usize {
+        match self.below(16) {
+            0 => self.below(200),
+            _ => self.below(limit),
+        }
+    }
+
+    /// Any bits, or one of those that matter: infinities, zeros, NaNs of all kinds.
+    fn f32(&mut self, bits: u64) -> f32 {
+        const BITS: [u32; 8] = [
+            0x7f80_0000, // infinite
+            0xff80_0000,
+            0x8000_0000, // -0
+            0x0000_0001, // the smallest
+            0x7fc0_0000, // the canonical NaN
+            0xffc0_0000, // the same, negative
+            0x7f80_0001, // signalling
+            0xffff_ffff,
+        ];
+        let f = f32::from_bits(match self.below(4) {
+            0 => BITS[(bits % 8) as usize],
+            _ => bits as u32,
+        });
+        if self.any_nan {
+            f
+        } else {
+            canonicalize_nan32(f)
+        }
+    }
+
+    fn f64(&mut self, bits: u64) -> f64 {
+        const BITS: [u64; 8] = [
+            0x7ff0_0000_0000_0000, // infinite
+            0xfff0_0000_0000_0000,
+            0x8000_0000_0000_0000, // -0
+            0x0000_0000_0000_0001, // the smallest
+            0x7ff8_0000_0000_0000, // the canonical NaN
+            0xfff8_0000_0000_0000, // the same, negative
+            0x7ff0_0000_0000_0001, // signalling
+            0xffff_ffff_ffff_ffff,
+        ];
+        let f = f64::from_bits(match self.below(4) {
+            0 => BITS[(bits % 8) as usize],
+            _ => bits,
+        });
+        if self.any_nan {
+            f
+        } else {
+            canonicalize_nan64(f)
+        }
+    }
+
+    /// One of those at which an encoding changes, or any.
     fn char(&mut self) -> char {
-        let chars = ['a', '\0', 'é', 'ÿ', 'Ā', '☃', '🍰', '\u{10ffff}'];
-        chars[self.below(chars.len() as u64)]
+        const CHARS: [char; 12] = [
+            'a',
+            '\0',
+            '\u{7f}',
+            '\u{80}',
+            'é',
+            'ÿ',
+            'Ā',
+            '\u{7ff}',
+            '☃',
+            '\u{ffff}',
+            '🍰',
+            '\u{10ffff}',
+        ];
+        match self.below(16) {
+            0 => char::from_u32(self.next() as u32 & 0x1f_ffff).unwrap_or('a'),
+            i => CHARS[i % CHARS.len()],
+        }
     }
 }

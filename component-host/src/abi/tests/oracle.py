@@ -6,6 +6,8 @@ Run in a folder with `definitions.py`. Reads one JSON object a line, and writes 
       the value lowered as the only parameter: core values as bits, and the heap as hex
   {"ptr", "encoding", "type", "at", "memory"} -> the same
       the value lifted from memory, and lowered again
+  {"ptr", "encoding", "type", "flat", "memory"} -> the same
+      the value lifted from core values, given as bits, and lowered again
 """
 
 import json
@@ -101,6 +103,13 @@ class Guest:
         return {"flat": flat, "memory": self.memory[HEAP : self.next].hex()}
 
 
+def core_value(bits, ft):
+    match ft:
+        case "f32": return core_f32_reinterpret_i32(bits)
+        case "f64": return core_f64_reinterpret_i64(bits)
+        case _: return bits
+
+
 def answer(q):
     t = to_type(q["type"])
     guest = Guest(q["ptr"], q["encoding"])
@@ -109,7 +118,12 @@ def answer(q):
             source = Guest(q["ptr"], q["encoding"])
             memory = bytes.fromhex(q["memory"])
             source.memory[: len(memory)] = memory
-            [v] = lift_flat_values(source.cx, 0, CoreValueIter([q["at"]]), [t])
+            if "flat" in q:
+                types = flatten_types([t], source.cx.opts)
+                flat = [core_value(v, ft) for v, ft in zip(q["flat"], types, strict=True)]
+                [v] = lift_flat_values(source.cx, 16, CoreValueIter(flat), [t])
+            else:
+                [v] = lift_flat_values(source.cx, 0, CoreValueIter([q["at"]]), [t])
         else:
             v = to_value(q["value"], t, q["ptr"])
     except definitions.Trap:

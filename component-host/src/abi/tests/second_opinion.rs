@@ -9,6 +9,7 @@ use crate::abi::mock::{HEAP, Mock, PAGE, core_vals, lift, lift_from_memory, lowe
 use crate::abi::options::PtrType;
 use crate::abi::random::Random;
 use crate::component::definitions::StringEncoding::{self, Latin1Utf16, Utf8, Utf16};
+use crate::engine::CoreType;
 use crate::error::Error;
 use crate::types::Type;
 use crate::val::{SourceEncoding, Val};
@@ -32,6 +33,7 @@ fn random(bytes: &[u8]) -> Random<'_> {
         seed: 0x9e37_79b9_7f4a_7c15,
         parts: 40,
         handles: false,
+        any_nan: false,
     }
 }
 
@@ -94,7 +96,10 @@ fn lowered_bytes_are_those_of_the_specification() {
     };
     let mut bytes_compared = 0;
     for (round, bytes) in samples(3_000).iter().enumerate() {
-        let mut random = random(bytes);
+        let mut random = Random {
+            any_nan: true,
+            ..random(bytes)
+        };
         // Half of them by memory: a list's elements.
         let t = match round % 2 {
             0 => random.ty(4),
@@ -161,6 +166,65 @@ fn what_is_not_an_encoding_is_refused_by_us_as_by_the_specification() {
     }
     println!("6000 memories alike: {lifted} lifted, {refused} refused");
     assert!(lifted > 1_000 && refused > 1_000, "{lifted}, {refused}");
+}
+
+/// As above, with core values in place of memory: bits that no type has a meaning for, and payloads
+/// of variants in core values that cases share.
+#[test]
+fn core_values_of_any_bits_are_lifted_or_refused_as_by_the_specification() {
+    let Some(mut oracle) = Oracle::start() else {
+        return;
+    };
+    let (mut lifted, mut refused) = (0, 0);
+    for (round, bytes) in samples(6_000).iter().enumerate() {
+        let mut random = random(bytes);
+        let t = random.ty(3);
+        let (encoding, ptr_type) = configurations().nth(round % 6).unwrap();
+        let Some(flat_types) = flatten_type(&t, ptr_type) else {
+            continue;
+        };
+        let flat: Vec<u64> = flat_types
+            .as_slice()
+            .iter()
+            .map(|ft| {
+                let bits = match random.below(4) {
+                    0 => random.next(),
+                    1 => random.next() & 0xffff,
+                    _ => random.next() % 24,
+                };
+                match ft {
+                    CoreType::I32 | CoreType::F32 => bits & 0xffff_ffff,
+                    CoreType::I64 | CoreType::F64 => bits,
+                }
+            })
+            .collect();
+        let memory = hostile_memory(&mut random);
+        let mut cx = Mock::with_encoding(encoding);
+        cx.ptr_type = ptr_type;
+        cx.budget = u64::MAX;
+        cx.memory[..memory.len()].copy_from_slice(&memory);
+        let ours = match lift(&mut cx, &t, &flat) {
+            Ok(v) => lowered(&v, &t, encoding, ptr_type),
+            Err(error) => {
+                assert!(error.trap().is_some(), "{error}");
+                Lowered::Trap
+            }
+        };
+        let theirs = oracle.ask(&json!({
+            "ptr": ptr_name(ptr_type), "encoding": encoding_name(encoding),
+            "type": type_json(&t), "flat": flat, "memory": hex(&memory),
+        }));
+        assert_eq!(
+            ours, theirs,
+            "round {round}, {encoding:?}, {ptr_type:?}: {t} of {flat:x?}"
+        );
+        match ours {
+            Lowered::Trap => refused += 1,
+            _ => lifted += 1,
+        }
+    }
+    println!("core values alike: {lifted} lifted, {refused} refused");
+    assert!(lifted > 1_000 && refused > 300, "{lifted}, {refused}");
 }
 
 /// Memory in which pointers and lengths are often good: bytes that are mostly zero, or small.
