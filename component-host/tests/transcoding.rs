@@ -40,7 +40,7 @@ impl Encoding {
                 .collect::<Result<Vec<_>, _>>()
             {
                 Ok(latin1) => (latin1.clone(), latin1.len() as u32),
-                Err(_) => (utf16(), utf16().len() as u32 / 2 | TAG),
+                Err(_) => (utf16(), (utf16().len() as u32 / 2) | TAG),
             },
         }
     }

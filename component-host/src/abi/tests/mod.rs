@@ -2,6 +2,8 @@
 
 mod bytes;
 mod layouts;
+#[cfg(feature = "heavy-tests")]
+mod oracle;
 mod round_trip;
 #[cfg(feature = "heavy-tests")]
 mod second_opinion;
