@@ -16,8 +16,8 @@ usage: figures [--quick] [--rounds N] [--sample-ms N] [--workload PART]... [--on
        figures --list
 
   --quick         few and short samples
-  --rounds N      samples for each executor (15)
-  --sample-ms N   about how long a sample takes (10)
+  --rounds N      samples for each executor (31)
+  --sample-ms N   about how long a sample takes (3)
   --workload PART only workloads whose names contain PART, such as `yield/tasks=1000`
   --only PART     only executors whose names contain PART, such as `ours,tokio`
   --iterations N  no measuring: repeat each workload N times, as for `valgrind --tool=callgrind`
@@ -89,8 +89,8 @@ fn contains_number(name: &str, part: &str) -> bool {
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut options = Options {
         plan: Plan {
-            rounds: 15,
-            sample: Duration::from_millis(10),
+            rounds: 31,
+            sample: Duration::from_millis(3),
         },
         workloads: Vec::new(),
         executors: Vec::new(),
@@ -101,8 +101,8 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));
         match arg.as_str() {
             "--quick" => {
-                options.plan.rounds = 5;
-                options.plan.sample = Duration::from_millis(3);
+                options.plan.rounds = 11;
+                options.plan.sample = Duration::from_millis(1);
             }
             "--rounds" => options.plan.rounds = number(&arg, &value()?)?,
             "--sample-ms" => options.plan.sample = Duration::from_millis(number(&arg, &value()?)?),
@@ -223,7 +223,7 @@ mod tests {
     fn arguments_are_checked() {
         let parsed = |args: &str| parse(args.split(' ').map(String::from));
         let options = parsed("--quick --only ours,tokio --workload yield").unwrap();
-        assert_eq!(options.plan.rounds, 5);
+        assert_eq!(options.plan.rounds, 11);
         assert_eq!(options.executors, ["ours", "tokio"]);
         assert!(parsed("--rounds 0").unwrap_err().contains("from 1 up"));
         assert!(parsed("--rounds").unwrap_err().contains("needs a value"));

@@ -50,5 +50,8 @@ impl Peer for Local {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    workload::cases::<Local>(Offer::Handles)
+    let mut cases = workload::cases::<Local>(Offer::Handles);
+    cases.push(workload::join_set::completed_case::<Local>());
+    cases.push(workload::join_set::ordered_case::<Local>());
+    cases
 }

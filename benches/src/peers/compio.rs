@@ -51,5 +51,8 @@ impl Peer for Compio {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    workload::cases::<Compio>(Offer::Handles)
+    let mut cases = workload::cases::<Compio>(Offer::Handles);
+    cases.push(workload::join_set::completed_case::<Compio>());
+    cases.push(workload::join_set::ordered_case::<Compio>());
+    cases
 }

@@ -109,5 +109,8 @@ impl Peer for Bare {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    workload::cases::<Bare>(Offer::Handles)
+    let mut cases = workload::cases::<Bare>(Offer::Handles);
+    cases.push(workload::join_set::completed_case::<Bare>());
+    cases.push(workload::join_set::ordered_case::<Bare>());
+    cases
 }

@@ -49,5 +49,8 @@ impl Peer for Glommio {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    workload::cases::<Glommio>(Offer::Handles)
+    let mut cases = workload::cases::<Glommio>(Offer::Handles);
+    cases.push(workload::join_set::completed_case::<Glommio>());
+    cases.push(workload::join_set::ordered_case::<Glommio>());
+    cases
 }

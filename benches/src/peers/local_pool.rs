@@ -54,5 +54,19 @@ impl Peer for Pool {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    workload::cases::<Pool>(Offer::Handles)
+    let mut cases = workload::cases::<Pool>(Offer::Handles);
+    cases.push(workload::join_set::completed_case::<Pool>());
+    cases.push(workload::join_set::ordered_case::<Pool>());
+    cases.push(Case::new(
+        "refuse/block_on",
+        Pool::NAME,
+        "refusal",
+        Offer::Handles,
+        |label| {
+            workload::refusals_by_panic::<Pool>(label, || {
+                futures::executor::block_on(async {});
+            })
+        },
+    ));
+    cases
 }

@@ -15,6 +15,8 @@ mod local_pool;
 #[cfg(all(feature = "peers-executor", target_os = "linux"))]
 mod monoio;
 #[cfg(feature = "peers-executor")]
+mod sets;
+#[cfg(feature = "peers-executor")]
 mod smol;
 #[cfg(feature = "peers-executor")]
 mod tokio;
@@ -41,6 +43,8 @@ pub fn cases() -> Vec<Case> {
         monoio::cases(),
         #[cfg(all(feature = "peers-executor", target_os = "linux"))]
         glommio::cases(),
+        #[cfg(feature = "peers-executor")]
+        sets::cases(),
     ]
     .into_iter()
     .flatten()

@@ -53,5 +53,8 @@ impl Peer for Monoio {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    workload::cases::<Monoio>(Offer::Handles)
+    let mut cases = workload::cases::<Monoio>(Offer::Handles);
+    cases.push(workload::join_set::completed_case::<Monoio>());
+    cases.push(workload::join_set::ordered_case::<Monoio>());
+    cases
 }

@@ -6,7 +6,7 @@ use vestibule_executor::{Executor, Handle, JoinHandle};
 
 use crate::case::{Case, Offer};
 use crate::peer::Peer;
-use crate::workload;
+use crate::workload::{self, phases};
 
 /// The executor of this project.
 pub(crate) struct Ours(Executor);
@@ -50,5 +50,7 @@ impl Peer for Ours {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    workload::cases::<Ours>(Offer::Handles)
+    let mut cases = workload::cases::<Ours>(Offer::Handles);
+    cases.extend(phases::cases(Ours::NAME));
+    cases
 }

@@ -50,5 +50,8 @@ impl Peer for Smol {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    workload::cases::<Smol>(Offer::Handles)
+    let mut cases = workload::cases::<Smol>(Offer::Handles);
+    cases.push(workload::join_set::completed_case::<Smol>());
+    cases.push(workload::join_set::ordered_case::<Smol>());
+    cases
 }

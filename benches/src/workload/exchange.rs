@@ -24,7 +24,7 @@ pub fn ping_pong<P: Peer>(label: Label) -> Result<Bench, String> {
 }
 
 /// One round trip more than is measured.
-async fn ping(table: Rc<(Slot, Slot, Clock)>, iterations: u64) -> u64 {
+pub(super) async fn ping(table: Rc<(Slot, Slot, Clock)>, iterations: u64) -> u64 {
     let (there, back, clock) = &*table;
     there.send(1);
     let mut number = back.receive().await;
@@ -37,7 +37,7 @@ async fn ping(table: Rc<(Slot, Slot, Clock)>, iterations: u64) -> u64 {
     number
 }
 
-async fn pong(table: Rc<(Slot, Slot, Clock)>, iterations: u64) -> u64 {
+pub(super) async fn pong(table: Rc<(Slot, Slot, Clock)>, iterations: u64) -> u64 {
     let (there, back, _) = &*table;
     let mut answers = 0;
     for _ in 0..=iterations {
@@ -58,16 +58,7 @@ pub fn wake_chain<P: Peer>(label: Label, tasks: u64) -> Result<Bench, String> {
         let wakes = executor.block_on(async {
             let links = (0..tasks as usize).map(|at| link(chain.clone(), at, iterations));
             handles.extend(links.map(|link| P::spawn(&spawner, link)));
-            let (first, last) = (&chain[0], &chain[tasks as usize]);
-            // Once unmeasured: until all have been polled.
-            first.send(0);
-            let mut wakes = last.receive().await;
-            clock.start();
-            for _ in 0..iterations {
-                first.send(wakes);
-                wakes = last.receive().await;
-            }
-            clock.stop();
+            let wakes = pull(&chain, &clock, iterations).await;
             for handle in handles.drain(..) {
                 P::value::<()>(handle.await);
             }
@@ -78,7 +69,23 @@ pub fn wake_chain<P: Peer>(label: Label, tasks: u64) -> Result<Bench, String> {
     }))
 }
 
-async fn link(chain: Rc<[Slot]>, at: usize, iterations: u64) {
+/// Wakes the first and waits for the last.
+pub(super) async fn pull(chain: &[Slot], clock: &Clock, iterations: u64) -> u64 {
+    let (first, last) = (&chain[0], &chain[chain.len() - 1]);
+    // Once unmeasured: until all have been polled.
+    first.send(0);
+    let mut wakes = last.receive().await;
+    clock.start();
+    for _ in 0..iterations {
+        first.send(wakes);
+        wakes = last.receive().await;
+    }
+    clock.stop();
+    wakes
+}
+
+/// Waits for its number, and sends the next one, once more than is measured.
+pub(super) async fn link(chain: Rc<[Slot]>, at: usize, iterations: u64) {
     for _ in 0..=iterations {
         let number = chain[at].receive().await;
         chain[at + 1].send(number + 1);

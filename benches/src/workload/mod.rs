@@ -18,7 +18,16 @@ mod join;
 mod remote;
 mod yields;
 
-use crate::case::{Case, Offer};
+pub(crate) mod phases;
+
+#[cfg(feature = "peers-executor")]
+pub mod join_set;
+#[cfg(feature = "peers-executor")]
+mod refuse;
+#[cfg(feature = "peers-executor")]
+pub(crate) mod sets;
+
+use crate::case::{Bench, Case, Label, Offer};
 use crate::peer::Peer;
 
 pub use block_on::{block_on_pending_once, block_on_ready};
@@ -26,84 +35,52 @@ pub use cancel::spawn_cancel;
 pub use exchange::{ping_pong, wake_chain};
 pub use join::{join_random, spawn_join};
 pub use parts::YieldOnce;
+#[cfg(feature = "peers-executor")]
+pub use refuse::refusals_by_panic;
+#[cfg(feature = "peers-executor")]
+pub(crate) use remote::asking_alone;
 pub use remote::{burst, one_way, round_trip};
 pub use yields::yields;
 
 /// The workloads that any executor with join handles can run.
 pub fn cases<P: Peer>(offer: Offer) -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut add = |name: String, operation, start: fn(crate::Label, u64) -> _, size: u64| {
-        let start = move |label| start(label, size);
-        cases.push(Case::new(name, P::NAME, operation, offer, start));
-    };
     for tasks in [1, 100, 10_000, 1_000_000] {
-        add(
-            format!("spawn_join/tasks={tasks}"),
-            "task",
-            spawn_join::<P>,
-            tasks,
-        );
+        let name = format!("spawn_join/tasks={tasks}");
+        let start = move |label| spawn_join::<P>(label, tasks);
+        cases.push(Case::new(name, P::NAME, "task", offer, start));
     }
-    add(
-        "join_random/tasks=10000".into(),
-        "task",
-        join_random::<P>,
-        10_000,
-    );
     for tasks in [1, 10, 1_000, 100_000] {
-        add(format!("yield/tasks={tasks}"), "yield", yields::<P>, tasks);
+        let name = format!("yield/tasks={tasks}");
+        let start = move |label| yields::<P>(label, tasks);
+        cases.push(Case::new(name, P::NAME, "yield", offer, start));
     }
-    add(
-        "ping_pong".into(),
-        "round trip",
-        |label, _| ping_pong::<P>(label),
-        0,
-    );
-    add(
-        "wake_chain/tasks=1000".into(),
-        "wake",
-        wake_chain::<P>,
-        1_000,
-    );
-    add(
-        "spawn_cancel/new".into(),
-        "task",
-        |label, _| spawn_cancel::<P>(label, false),
-        0,
-    );
-    add(
-        "spawn_cancel/polled".into(),
-        "task",
-        |label, _| spawn_cancel::<P>(label, true),
-        0,
-    );
-    add(
-        "block_on/ready".into(),
-        "call",
-        |label, _| block_on_ready::<P>(label),
-        0,
-    );
-    add(
-        "block_on/pending_once".into(),
-        "call",
-        |label, _| block_on_pending_once::<P>(label),
-        0,
-    );
-    add(
-        "cross_thread/one_way".into(),
-        "wake",
-        |label, _| one_way::<P>(label),
-        0,
-    );
-    add(
-        "cross_thread/round_trip".into(),
-        "round trip",
-        |label, _| round_trip::<P>(label),
-        0,
-    );
-    for producers in [1, 2] {
-        let name = format!("cross_thread/burst/producers={producers}");
-        add(name, "wake", burst::<P>, producers);
+    type Start = fn(Label) -> Result<Bench, String>;
+    let others: [(&str, &str, Start); 11] = [
+        ("join_random/tasks=10000", "task", |l| {
+            join_random::<P>(l, 10_000)
+        }),
+        ("ping_pong", "round trip", ping_pong::<P>),
+        ("wake_chain/tasks=1000", "wake", |l| {
+            wake_chain::<P>(l, 1_000)
+        }),
+        ("spawn_cancel/new", "task", |l| spawn_cancel::<P>(l, false)),
+        ("spawn_cancel/polled", "task", |l| {
+            spawn_cancel::<P>(l, true)
+        }),
+        ("block_on/ready", "call", block_on_ready::<P>),
+        ("block_on/pending_once", "call", block_on_pending_once::<P>),
+        ("cross_thread/one_way", "wake", one_way::<P>),
+        ("cross_thread/round_trip", "round trip", round_trip::<P>),
+        ("cross_thread/burst/producers=1", "wake", |l| {
+            burst::<P>(l, 1)
+        }),
+        ("cross_thread/burst/producers=2", "wake", |l| {
+            burst::<P>(l, 2)
+        }),
+    ];
+    for (name, operation, start) in others {
+        cases.push(Case::new(name, P::NAME, operation, offer, start));
     }
     cases
 }

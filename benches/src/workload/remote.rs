@@ -139,36 +139,74 @@ pub fn round_trip<P: Peer>(label: Label) -> Result<Bench, String> {
 
 fn asking<P: Peer>(label: Label, pause: Option<Duration>) -> Result<Bench, String> {
     let executor = P::start()?;
+    Ok(questions(label, pause, move |task| {
+        let spawner = executor.spawner();
+        executor.block_on(async { P::value(P::spawn(&spawner, task.run()).await) })
+    }))
+}
+
+/// The same without tasks: what `block_on` runs is the future itself. The least it can take.
+#[cfg(feature = "peers-executor")]
+pub(crate) fn asking_alone(
+    label: Label,
+    sleeps: bool,
+    block_on: fn(Pin<&mut dyn Future<Output = Duration>>) -> Duration,
+) -> Bench {
+    questions(label, sleeps.then_some(PAUSE), move |task| {
+        block_on(std::pin::pin!(task.run()))
+    })
+}
+
+fn questions(
+    label: Label,
+    pause: Option<Duration>,
+    run: impl Fn(Questions) -> Duration + 'static,
+) -> Bench {
     let partner = Partner::start(pause);
     let mut number = 0;
-    Ok(Bench::new(1, move |iterations| {
-        let (line, thread, first) = (partner.line.clone(), partner.thread(), number);
-        let task = async move {
-            let mut latency = 0;
-            let start = Instant::now();
-            for number in first + 1..=first + iterations {
-                let (line, partner) = (&*line, &thread);
-                Ask {
-                    line,
-                    partner,
-                    number,
-                    asked: false,
-                }
-                .await;
-                latency += line.now() - line.woken_at.load(Acquire);
-            }
-            match pause {
-                Some(_) => Duration::from_nanos(latency),
-                None => start.elapsed(),
-            }
-        };
-        let spawner = executor.spawner();
-        let elapsed = executor.block_on(async { P::value(P::spawn(&spawner, task).await) });
+    Bench::new(1, move |iterations| {
+        let elapsed = run(Questions {
+            line: partner.line.clone(),
+            partner: partner.thread(),
+            numbers: number + 1..=number + iterations,
+            sleeps: pause.is_some(),
+        });
         number += iterations;
         let answered = partner.line.answered.load(Acquire);
         label.check("the number of answers", answered, number);
         elapsed
-    }))
+    })
+}
+
+/// What a task asks, one after the other.
+struct Questions {
+    line: Arc<Line>,
+    partner: Thread,
+    numbers: std::ops::RangeInclusive<u64>,
+    /// Whether the executor sleeps before each wake, and only the wake is measured.
+    sleeps: bool,
+}
+
+impl Questions {
+    async fn run(self) -> Duration {
+        let (line, partner) = (&*self.line, &self.partner);
+        let mut latency = 0;
+        let start = Instant::now();
+        for number in self.numbers {
+            let ask = Ask {
+                line,
+                partner,
+                number,
+                asked: false,
+            };
+            ask.await;
+            latency += line.now() - line.woken_at.load(Acquire);
+        }
+        match self.sleeps {
+            true => Duration::from_nanos(latency),
+            false => start.elapsed(),
+        }
+    }
 }
 
 /// How many tasks wait in a burst.

@@ -11,17 +11,27 @@ use crate::case::{Bench, Clock, Label};
 use crate::peer::Peer;
 
 /// What the tasks share.
-struct Round {
+pub(super) struct Round {
     tasks: u64,
     /// How many tasks have had their first poll.
     entered: Cell<u64>,
     /// How many have yielded as often as they are to be measured.
     measured: Cell<u64>,
-    clock: Clock,
+    pub(super) clock: Clock,
     done: Slot,
 }
 
 impl Round {
+    pub(super) fn new(tasks: u64) -> Rc<Self> {
+        Rc::new(Self {
+            tasks,
+            entered: Cell::new(0),
+            measured: Cell::new(0),
+            clock: Clock::default(),
+            done: Slot::default(),
+        })
+    }
+
     /// The last one to enter starts the clock.
     fn enter(&self) {
         self.entered.set(self.entered.get() + 1);
@@ -45,18 +55,12 @@ impl Round {
 pub fn yields<P: Peer>(label: Label, tasks: u64) -> Result<Bench, String> {
     let executor = P::start()?;
     if !take_turns(&executor) {
-        return Err("a task that wakes itself is polled again at once: it yields to nobody".into());
+        return Err(NO_TURNS.into());
     }
     let mut handles = Vec::with_capacity(tasks as usize);
     Ok(Bench::new(tasks, move |iterations| {
         let spawner = executor.spawner();
-        let round = Rc::new(Round {
-            tasks,
-            entered: Cell::new(0),
-            measured: Cell::new(0),
-            clock: Clock::default(),
-            done: Slot::default(),
-        });
+        let round = Round::new(tasks);
         let sum = executor.block_on(async {
             handles.extend((0..tasks).map(|_| P::spawn(&spawner, task(round.clone(), iterations))));
             round.done.receive().await;
@@ -71,7 +75,8 @@ pub fn yields<P: Peer>(label: Label, tasks: u64) -> Result<Bench, String> {
     }))
 }
 
-async fn task(round: Rc<Round>, iterations: u64) -> u64 {
+/// Yields once an iteration, and says how often it did.
+pub(super) async fn task(round: Rc<Round>, iterations: u64) -> u64 {
     round.enter();
     let mut yielded = 0;
     for _ in 0..iterations {
@@ -84,24 +89,36 @@ async fn task(round: Rc<Round>, iterations: u64) -> u64 {
     yielded
 }
 
-/// Whether tasks that yield are polled in turn.
+/// Why yields can't be measured where they don't alternate.
+pub(super) const NO_TURNS: &str =
+    "a task that wakes itself is polled again at once: it yields to nobody";
+
+/// The order in which two tasks were polled, and whether they took turns.
+#[derive(Clone, Default)]
+pub(super) struct Turns(Rc<RefCell<Vec<u64>>>);
+
+impl Turns {
+    pub(super) async fn take(self, name: u64) -> u64 {
+        for _ in 0..3 {
+            self.0.borrow_mut().push(name);
+            YieldOnce::default().await;
+        }
+        name
+    }
+
+    pub(super) fn were_taken(&self) -> bool {
+        let order = self.0.borrow();
+        order.len() == 6 && order.windows(2).all(|pair| pair[0] != pair[1])
+    }
+}
+
 fn take_turns<P: Peer>(executor: &P) -> bool {
-    let spawner = executor.spawner();
-    let order = Rc::new(RefCell::new(Vec::new()));
+    let (spawner, turns) = (executor.spawner(), Turns::default());
     executor.block_on(async {
-        let tasks = [1, 2].map(|name| {
-            let order = order.clone();
-            P::spawn(&spawner, async move {
-                for _ in 0..3 {
-                    order.borrow_mut().push(name);
-                    YieldOnce::default().await;
-                }
-            })
-        });
+        let tasks = [1, 2].map(|name| P::spawn(&spawner, turns.clone().take(name)));
         for task in tasks {
-            P::value::<()>(task.await);
+            P::value::<u64>(task.await);
         }
     });
-    let order = order.borrow();
-    order.len() == 6 && order.windows(2).all(|pair| pair[0] != pair[1])
+    turns.were_taken()
 }
