@@ -206,6 +206,11 @@ impl HostCall {
         })
     }
 
+    /// Whether nobody waits for it any more.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.get()
+    }
+
     pub(crate) fn is_resolved(&self) -> bool {
         self.resolved.get()
     }

@@ -5,9 +5,10 @@ mod common;
 use cap::Cap;
 use common::{CALLS_ASYNC_F, Host, WAITS, WAITS_IN_EXPORT};
 use std::alloc::System;
-use std::future::pending;
-use vestibule_component_host::{Linker, Store};
-use vestibule_executor::{Budget, Executor};
+use std::future::{Future, pending};
+use std::pin::Pin;
+use vestibule_component_host::{Component, FutureReader, Linker, Store, StreamReader, Val, stream};
+use vestibule_executor::{Budget, Executor, Handle};
 
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
@@ -43,6 +44,52 @@ fn growth(mut run: impl FnMut(), times: usize) -> usize {
         run();
     }
     ALLOCATOR.allocated().saturating_sub(before)
+}
+
+/// Begins to read and to write streams and futures in all ways that wait; nothing holds the store.
+fn begin_streams(store: &Store<()>, executor: &Handle, component: &Component) {
+    let instance = Linker::new().instantiate(store, component).unwrap();
+    let call = |name: &str, args: &[Val]| {
+        let func = instance.get_func(store, name).unwrap();
+        store.block_on(func.call(store, args)).unwrap()
+    };
+    let Some(Val::Stream(bytes)) = call("make", &[]) else {
+        panic!("not a stream");
+    };
+    let Some(Val::Future(number)) = call("make-f", &[]) else {
+        panic!("not a future");
+    };
+    let (texts, mut text_writer) = stream::<Val>(store);
+    call("take-s", &[texts.into()]);
+    let (unpassed, mut waiting_writer) = stream::<u8>(store);
+    let (mut own_reader, own_writer) = stream::<u8>(store);
+    let (inner, _inner_writer) = stream::<u8>(store);
+    let (nested, mut nested_writer) = stream::<Val>(store);
+    call("take-ss", &[nested.into()]);
+    let mut reader = StreamReader::<u8>::new(store, bytes);
+    let number = FutureReader::<u32>::new(store, number);
+    let begin = |wait: Pin<Box<dyn Future<Output = ()>>>| drop(executor.spawn(wait).unwrap());
+    begin(Box::pin(async move { drop(reader.read().await) }));
+    begin(Box::pin(async move { drop(number.await) }));
+    begin(Box::pin(async move {
+        drop(
+            text_writer
+                .write(vec![Val::from("one"), Val::from("two")])
+                .await,
+        );
+    }));
+    begin(Box::pin(async move {
+        drop(waiting_writer.write(vec![1; 100]).await);
+        drop(unpassed);
+    }));
+    begin(Box::pin(async move {
+        drop(own_reader.read().await);
+        drop(own_writer);
+    }));
+    begin(Box::pin(async move {
+        drop(nested_writer.write(vec![inner.into()]).await)
+    }));
+    executor.run_until_stalled(Budget::rounds(10)).unwrap();
 }
 
 /// One test, since the allocator counts for the whole process.
@@ -107,6 +154,35 @@ fn stores_leave_nothing_behind() {
         },
         100,
     );
+    let streams = host.component(include_str!("streams.wat"));
+    let with_streams = growth(
+        || {
+            let executor = Executor::new();
+            let store = Store::new(&host.engine, &executor, ());
+            begin_streams(&store, &executor, &streams);
+        },
+        100,
+    );
+    // The store goes first: whoever waits for one of its ends is told.
+    let with_streams_first = growth(
+        || {
+            let store = host.store(());
+            begin_streams(&store, &host.executor, &streams);
+            drop(store);
+            host.run();
+            assert_eq!(host.executor.metrics().live, 0);
+        },
+        100,
+    );
+    for (left, when) in [
+        (with_streams, "dropped with the executor"),
+        (with_streams_first, "dropped before it"),
+    ] {
+        assert!(
+            left < 1_600,
+            "{left} bytes left by 100 stores with streams, {when}"
+        );
+    }
     assert!(
         in_flight < 1_600,
         "{in_flight} bytes left by 100 stores with calls in flight"

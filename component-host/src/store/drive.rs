@@ -212,12 +212,12 @@ fn fail_in_background(store: &Rc<StoreInner>, error: Error) {
         .take()
         .map(|mut taken| taken.context().data_mut().failed_call.take());
     match failed.flatten() {
-        Some(call) => {
+        Some(call) if !call.is_given_up() => {
             if let Some(mut taken) = store.take() {
                 call.resolve(&mut taken.context().data_mut().aftermath, Err(error));
             }
         }
-        None => store.report_background(error),
+        _ => store.report_background(error),
     }
 }
 

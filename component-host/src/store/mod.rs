@@ -28,12 +28,13 @@ use crate::engine::{Context, CoreStore, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use data::DataCell;
 use deferral::Deferral;
+use signal::Signal;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::Location;
-use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker, ready};
 use vestibule_executor::{BlockOnError, Executor, Group, Handle, Op, Reason};
 
 /// Holds instances and the embedder's data, and is where their code runs.
@@ -64,6 +65,8 @@ pub(crate) struct StoreInner {
     pub(crate) between_slices: Cell<bool>,
     /// Holds what host functions defer during an asynchronous instantiation.
     pub(crate) deferral: Rc<Deferral>,
+    /// Whoever waits until nothing is in progress.
+    quiet_waiters: RefCell<Vec<Weak<Signal>>>,
     /// Threads that found the store taken.
     waiting: RefCell<Vec<Waker>>,
     /// Errors of guest threads that no call waits for any more.
@@ -100,6 +103,7 @@ impl<T: 'static> Store<T> {
                 discarded: RefCell::new(Vec::new()),
                 between_slices: Cell::new(false),
                 deferral: Rc::clone(&deferral),
+                quiet_waiters: RefCell::new(Vec::new()),
                 waiting: RefCell::new(Vec::new()),
                 background: RefCell::new(Vec::new()),
             }
@@ -177,6 +181,38 @@ impl<T: 'static> Store<T> {
             .enter("ask whether it is quiet", Location::caller(), |cx| {
                 cx.data().is_quiet()
             })
+    }
+
+    /// Waits until nothing of this store is in progress, as [`is_quiet`](Store::is_quiet) says it.
+    ///
+    /// # Errors
+    ///
+    /// When the executor was shut down. With [`block_on`](Store::block_on): `Deadlock` when what is
+    /// in progress can never end.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn wait_until_quiet(&self) -> Result<()> {
+        let signal = Rc::new(Signal::default());
+        poll_fn(|cx| {
+            loop {
+                if self.inner.is_taken() {
+                    self.inner.wait_for_release(cx.waker());
+                    return Poll::Pending;
+                }
+                if self.is_quiet()? {
+                    return Poll::Ready(Ok(()));
+                }
+                signal.reset();
+                let mut waiters = self.inner.quiet_waiters.borrow_mut();
+                waiters.retain(|waiter| Weak::strong_count(waiter) > 0);
+                waiters.push(Rc::downgrade(&signal));
+                drop(waiters);
+                ready!(signal.poll(&self.inner, "wait until a store is quiet", cx))?;
+            }
+        })
+        .await
     }
 
     /// Takes the errors of guest threads that ran on after the call that started them had
@@ -337,8 +373,15 @@ impl Drop for TakenStore<'_> {
             true => Aftermath::default(),
             false => std::mem::take(&mut core.data_mut().aftermath),
         };
+        let quiet = match core.data().is_quiet() {
+            true => self.store.quiet_waiters.take(),
+            false => Vec::new(),
+        };
         self.store.core.set(Some(core));
         aftermath.settle();
+        for signal in quiet.iter().filter_map(Weak::upgrade) {
+            signal.set();
+        }
         // Rule 2: taken out first, then woken.
         let waiting = std::mem::take(&mut *self.store.waiting.borrow_mut());
         for waker in waiting {
