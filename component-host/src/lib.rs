@@ -80,7 +80,7 @@ pub use instance::Instance;
 pub use linker::{Linker, LinkerInstance};
 pub use resource::Resource;
 pub use resource_table::ResourceTable;
-pub use store::{InterruptHandle, Store};
+pub use store::{Counters, InterruptHandle, Live, Store, Totals};
 pub use streams::{
     AsStore, Element, FutureReader, FutureWriter, StreamReader, StreamWriter, future, stream,
 };

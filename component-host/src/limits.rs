@@ -8,6 +8,11 @@ pub(crate) const MAX_TABLE_LENGTH: usize = (1 << 28) - 1;
 /// has 2 MiB.
 pub(crate) const MAX_NESTING: usize = 48;
 
+/// How many runs of guest code, each of another store, may be inside one another on one thread: a
+/// level takes more of the native stack than a call between components does, since a host function
+/// and an instantiation are in it.
+pub(crate) const MAX_NESTED_STORES: usize = 16;
+
 /// `backpressure.inc` traps at this count (CanonicalABI.md, `canon backpressure.{inc,dec}`).
 pub(crate) const MAX_BACKPRESSURE: u32 = 1 << 16;
 

@@ -107,6 +107,7 @@ pub(crate) fn call_builtin(
     let Some(builtin) = cx.data().builtins.get(index).cloned() else {
         return Err(bug!("there is no built-in {index}"));
     };
+    cx.data_mut().totals.crossings += 1;
     engine::charge(cx, FUEL_PER_CROSSING)?;
     match catch_unwind(AssertUnwindSafe(|| dispatch(cx, &builtin, args, results))) {
         Ok(outcome) => outcome,

@@ -26,6 +26,7 @@ pub(crate) fn call_host(
     host: &Rc<HostFunc>,
     id: SubtaskId,
 ) -> Result<(), Error> {
+    cx.data_mut().totals.host_calls += 1;
     let args = start_subtask(cx, id, Peer::Host, host.as_vals)?;
     let frames = HostFrames::new(cx, host, id)?;
     match &host.kind {

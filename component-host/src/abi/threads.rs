@@ -302,6 +302,7 @@ impl State {
 pub(crate) fn resume(cx: &mut Context<'_>, id: ThreadId) -> Result<Flow, Error> {
     let cont = take_continuation(cx.data_mut(), id)?;
     cx.data_mut().native.push(id);
+    cx.data_mut().totals.resumptions += 1;
     engine::charge(cx, FUEL_PER_SUSPENSION)?;
     let flow = go_on(cx, id, cont)?;
     switch(cx, flow)

@@ -124,6 +124,11 @@ impl Limiter {
         }
     }
 
+    /// The bytes of memory and the elements of tables.
+    pub(crate) fn allocated(&self) -> (usize, usize) {
+        (self.memory_bytes, self.table_elements)
+    }
+
     fn grow(
         used: &mut usize,
         limit: usize,

@@ -87,9 +87,21 @@ impl CoreModule {
         let Some(inner) = &self.inner else {
             return Err(self.unsupported());
         };
+        // Type indices and code belong to an engine: another one would take them for its own.
+        if !wasmi::Engine::same(inner.engine(), cx.engine()) {
+            return Err(self.foreign());
+        }
         cx.data_mut().limiter.refused = None;
         CoreInstance::new(&mut *cx, inner, imports)
             .map_err(|error| core_error(cx.data_mut(), &error))
+    }
+
+    fn foreign(&self) -> Error {
+        Error::link(format!(
+            "core module `{}` was compiled by another engine than the store's; compile the \
+             component with `Store::engine`",
+            self.info.name.as_deref().unwrap_or("(unnamed)")
+        ))
     }
 
     fn unsupported(&self) -> Error {

@@ -15,7 +15,7 @@
 //! A polled thread runs on top of the driver's native stack and leaves its own blocked calls to
 //! the same driver, so that nesting costs data and no native stack.
 
-use super::{State, StoreInner};
+use super::{State, StoreInner, depth};
 use crate::abi::canon_lift::CoreFrame;
 use crate::abi::component_instances::InstanceId;
 use crate::abi::host_call::panic_text;
@@ -156,6 +156,7 @@ pub(crate) fn run(
     attempted: &'static str,
     first: impl FnOnce(&mut Context<'_>) -> Result<Flow, Error>,
 ) -> Result<Driven, Error> {
+    let _run = depth::Run::begin()?;
     let flow = store.enter(attempted, base.at, |cx| {
         cx.data_mut().begin_entry();
         begin_fuel(cx, base)?;
@@ -456,6 +457,7 @@ impl State {
 
     /// The run failed: names everybody who was on the stack, and locks their instances down.
     pub(crate) fn unwind(&mut self, mut error: Error) -> Error {
+        self.totals.failures += 1;
         let native = std::mem::take(&mut self.native);
         let sync_calls = std::mem::take(&mut self.sync_calls);
         let mut on_stack: Vec<InstanceId> = Vec::new();

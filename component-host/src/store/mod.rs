@@ -10,13 +10,16 @@
 //! 3. One store has at most one *base* at a time: the place on the native stack where the
 //!    outermost run of guest code began, and where [`drive`] goes on when it is suspended.
 
+mod counters;
 pub(crate) mod data;
 pub(crate) mod deferral;
+mod depth;
 pub(crate) mod drive;
 mod fuel;
 pub(crate) mod signal;
 mod state;
 
+pub use counters::{Counters, Live, Totals};
 pub use fuel::InterruptHandle;
 pub(crate) use fuel::Meter;
 pub(crate) use state::{Aftermath, Blame, State, StoreId, define_builtin};

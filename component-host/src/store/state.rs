@@ -1,8 +1,8 @@
 //! Everything a store knows, kept as the data of the engine's store.
 
-use super::StoreInner;
 use super::drive::SyncCall;
 use super::fuel::Fuel;
+use super::{StoreInner, Totals};
 use crate::abi::builtins::{Builtin, BuiltinKind, call_builtin};
 use crate::abi::component_instances::{ComponentInstance, Handle, InstanceId};
 use crate::abi::host_buffer::Unwanted;
@@ -65,6 +65,7 @@ pub(crate) struct State {
     /// What guests gave or lent to the host.
     pub(crate) host_resources: HostResources,
     handles: usize,
+    pub(crate) totals: Totals,
     /// Host futures that have not resolved their subtask.
     pub(crate) host_futures: usize,
     /// The last ticket that was drawn (`abi/turns.rs`).
@@ -176,6 +177,7 @@ impl State {
             resources: HashMap::new(),
             host_resources: HostResources::default(),
             handles: 0,
+            totals: Totals::default(),
             host_futures: 0,
             tickets: 0,
             #[cfg(test)]
@@ -208,6 +210,7 @@ impl State {
 
     /// A new entry into the guest begins.
     pub(crate) fn begin_entry(&mut self) {
+        self.totals.entries += 1;
         debug_assert!(self.native.is_empty() && self.sync_calls.is_empty());
         self.nesting = 0;
         self.blame = None;
@@ -316,6 +319,14 @@ impl State {
         }
         self.handles += 1;
         Ok(())
+    }
+
+    pub(crate) fn handle_count(&self) -> usize {
+        self.handles
+    }
+
+    pub(crate) fn instance_count(&self) -> usize {
+        self.instances.len()
     }
 
     pub(crate) fn uncount_handle(&mut self) {
