@@ -471,6 +471,9 @@ pub struct Accessor<T> {
     data: Rc<DataCell<T>>,
     executor: Handle,
     pub(crate) store: Weak<StoreInner>,
+    import: Rc<str>,
+    /// Lives as long as the call.
+    call: Weak<()>,
 }
 
 impl<T> Accessor<T> {
@@ -478,20 +481,40 @@ impl<T> Accessor<T> {
         data: &Rc<DataCell<T>>,
         executor: &Handle,
         store: &Weak<StoreInner>,
+        import: &Rc<str>,
     ) -> Accessor<T> {
         Accessor {
             data: Rc::clone(data),
             executor: executor.clone(),
             store: Weak::clone(store),
+            import: Rc::clone(import),
+            call: Weak::new(),
         }
+    }
+
+    /// The call begins; it ends when what is returned is dropped.
+    pub(crate) fn begin_call(&mut self) -> Rc<()> {
+        let call = Rc::new(());
+        self.call = Rc::downgrade(&call);
+        call
     }
 
     /// Gives access to the embedder's data; the borrow cannot be held across an await.
     ///
     /// # Errors
     ///
-    /// `Refused` with `StoreBusy` when somebody has the data in hand.
+    /// `Refused` with `StoreBusy` when somebody has the data in hand; `Link` when the call that the
+    /// accessor was given to has ended.
+    #[track_caller]
     pub fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> Result<R> {
+        if self.call.strong_count() == 0 {
+            return Err(Error::link(format!(
+                "the accessor of a call of `{}` was used at {} after the call had ended; what goes \
+                 on longer than a call uses `Store::with`",
+                self.import,
+                Location::caller()
+            )));
+        }
         match self.data.take() {
             Some(mut data) => Ok(f(&mut data)),
             None => Err(data_in_hand(&self.executor)),

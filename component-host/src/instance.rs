@@ -5,6 +5,7 @@ use crate::func::Func;
 use crate::runtime::{Item, RtInstance, RtType};
 use crate::store::{Store, StoreInner};
 use crate::types::ResourceType;
+use crate::versions;
 use std::fmt;
 use std::rc::{Rc, Weak};
 
@@ -17,7 +18,7 @@ pub struct Instance {
 
 impl Instance {
     /// The exported function of the given name: `name`, or `interface#name` for a function of an
-    /// exported interface, such as `demo:init/api@0.1.0#value`.
+    /// exported interface, such as `demo:init/api@0.1.0#value`; a compatible version will do.
     ///
     /// # Errors
     ///
@@ -32,7 +33,7 @@ impl Instance {
         };
         let exports = match path {
             None => Some(&self.exports),
-            Some(path) => match self.exports.exports.get(path) {
+            Some(path) => match versions::find(&self.exports.exports, path) {
                 Some(Item::Instance(instance)) => Some(instance),
                 _ => None,
             },
@@ -57,7 +58,7 @@ impl Instance {
     pub(crate) fn item(&self, name: &str) -> Result<Item> {
         let found = match name.split_once('#') {
             None => self.exports.exports.get(name),
-            Some((path, field)) => match self.exports.exports.get(path) {
+            Some((path, field)) => match versions::find(&self.exports.exports, path) {
                 Some(Item::Instance(instance)) => instance.exports.get(field),
                 _ => None,
             },

@@ -39,6 +39,7 @@ mod engine;
 mod component;
 mod init;
 mod instance;
+mod instance_pre;
 mod linker;
 mod store;
 
@@ -64,6 +65,7 @@ mod runtime;
 mod abi;
 mod arena;
 mod limits;
+mod versions;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -77,6 +79,7 @@ pub use engine::Engine;
 pub use error::{Error, ErrorKind, LimitError, Result};
 pub use func::{Accessor, Caller, Func};
 pub use instance::Instance;
+pub use instance_pre::InstancePre;
 pub use linker::{Linker, LinkerInstance};
 pub use resource::Resource;
 pub use resource_table::ResourceTable;

@@ -15,6 +15,7 @@ use crate::transit::Transit;
 use crate::trap::Trap;
 use crate::typed::{ComponentNamedList, LiftList, LowerList, check_func};
 use crate::types::{FuncType, ResourceType, Type};
+use crate::versions;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -23,6 +24,12 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 /// Holds definitions by name, and instantiates components whose imports they satisfy.
+///
+/// An import of an interface of a package, such as `a:b/c@1.2.3`, is served by the definition of
+/// that name, or else by that of the highest version compatible with it, such as `a:b/c@1.4.0`.
+///
+/// A clone shares the functions, not the names: what is defined later is defined in one of the
+/// two.
 pub struct Linker<T: 'static> {
     root: BTreeMap<String, Definition<T>>,
     unknown_imports_trap: bool,
@@ -161,6 +168,42 @@ impl<T: 'static> Linker<T> {
     }
 }
 
+impl<T> Clone for Linker<T> {
+    fn clone(&self) -> Linker<T> {
+        Linker {
+            root: self.root.clone(),
+            unknown_imports_trap: self.unknown_imports_trap,
+        }
+    }
+}
+
+impl<T> Clone for Definition<T> {
+    fn clone(&self) -> Definition<T> {
+        match self {
+            Definition::Func(func) => Definition::Func(func.clone()),
+            Definition::Instance(names) => Definition::Instance(names.clone()),
+            Definition::Resource(resource) => Definition::Resource(ResourceDefinition {
+                ty: resource.ty,
+                dtor: resource.dtor.clone(),
+            }),
+            Definition::Item(item) => Definition::Item(item.clone()),
+            Definition::Export(item, store) => Definition::Export(item.clone(), store.clone()),
+        }
+    }
+}
+
+impl<T> Clone for FuncDefinition<T> {
+    fn clone(&self) -> FuncDefinition<T> {
+        FuncDefinition {
+            kind: match &self.kind {
+                FuncKind::Plain(function) => FuncKind::Plain(Rc::clone(function)),
+                FuncKind::Async(function) => FuncKind::Async(Rc::clone(function)),
+            },
+            ..*self
+        }
+    }
+}
+
 impl<T: 'static> Default for Linker<T> {
     fn default() -> Linker<T> {
         Linker::new()
@@ -232,15 +275,21 @@ impl<'a, T: 'static> LinkerInstance<'a, T> {
         P: LiftList + 'static,
         R: LowerList + 'static,
     {
-        let start = move |accessor: Accessor<T>, ty: &Arc<FuncType>, args: Transit| -> HostFuture {
-            match P::lift_all(ty.param_types().types(), &mut args.read()) {
-                Ok(args) => {
-                    let (future, ty) = (function(accessor, args), Arc::clone(ty));
-                    Box::pin(async move { lower_result(future.await?, &ty) })
+        let start =
+            move |mut accessor: Accessor<T>, ty: &Arc<FuncType>, args: Transit| -> HostFuture {
+                match P::lift_all(ty.param_types().types(), &mut args.read()) {
+                    Ok(args) => {
+                        let call = accessor.begin_call();
+                        let (future, ty) = (function(accessor, args), Arc::clone(ty));
+                        Box::pin(async move {
+                            let result = future.await;
+                            drop(call);
+                            lower_result(result?, &ty)
+                        })
+                    }
+                    Err(error) => Box::pin(async { Err(error) }),
                 }
-                Err(error) => Box::pin(async { Err(error) }),
-            }
-        };
+            };
         self.define(
             name,
             Definition::Func(FuncDefinition {
@@ -407,7 +456,7 @@ struct LinkedImports<'a, T: 'static> {
 impl<T: 'static> LinkedImports<'_, T> {
     fn find(&self, path: &[&str]) -> Option<Found<'_, T>> {
         let (first, rest) = path.split_first()?;
-        let mut found = found(self.linker.root.get(*first)?);
+        let mut found = found(versions::find(&self.linker.root, first)?);
         for name in rest {
             found = match found {
                 Found::Definition(Definition::Instance(names)) => self::found(names.get(*name)?),
@@ -466,7 +515,7 @@ impl<T: 'static> LinkedImports<'_, T> {
         let data = Rc::clone(&self.store.data);
         let executor = self.store.inner.executor.clone();
         let store = Rc::downgrade(&self.store.inner);
-        let func_ty = Arc::clone(ty);
+        let (func_ty, import) = (Arc::clone(ty), Rc::from(name));
         let kind = match &func.kind {
             FuncKind::Plain(function) => {
                 let function = Rc::clone(function);
@@ -485,7 +534,11 @@ impl<T: 'static> LinkedImports<'_, T> {
             FuncKind::Async(function) => {
                 let function = Rc::clone(function);
                 HostKind::Async(Box::new(move |args| {
-                    function(Accessor::new(&data, &executor, &store), &func_ty, args)
+                    function(
+                        Accessor::new(&data, &executor, &store, &import),
+                        &func_ty,
+                        args,
+                    )
                 }))
             }
         };
@@ -572,7 +625,17 @@ impl<T: 'static> LinkedImports<'_, T> {
             }
             Some(_) => "the linker is empty".to_owned(),
             None => match path.first() {
-                Some(first) => format!("the linker has no instance `{first}`"),
+                Some(first) => {
+                    let names = self.linker.root.keys();
+                    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+                    match names.is_empty() {
+                        true => format!("the linker has no instance `{first}`"),
+                        false => format!(
+                            "the linker has no instance `{first}`, but {}",
+                            names.join(", ")
+                        ),
+                    }
+                }
                 None => "the linker is empty".to_owned(),
             },
         };
