@@ -17,8 +17,8 @@ mod imp {
     use std::time::Duration;
 
     use crate::core::Core;
-    use crate::ids::TaskId;
     use crate::phase::Phase;
+    use crate::task::Slot;
 
     /// Detects nothing.
     pub(crate) struct Detector;
@@ -43,7 +43,7 @@ mod imp {
 
         pub(crate) fn excuse(&self, _: Mark) {}
 
-        pub(crate) fn look_at_poll(&self, _: Mark, _: Option<TaskId>) {}
+        pub(crate) fn look_at_poll(&self, _: Mark, _: Option<Slot>) {}
 
         pub(crate) fn look_at_phase(&self, _: Mark, _: &Phase) {}
     }
@@ -58,9 +58,10 @@ mod imp {
     use std::time::{Duration, Instant};
 
     use crate::core::Core;
-    use crate::ids::{Target, TaskId};
+    use crate::ids::TaskId;
     use crate::limits;
     use crate::phase::{Phase, PhaseInfo};
+    use crate::task::Slot;
 
     /// A poll, or the code that ran in a phase, put the thread to sleep.
     ///
@@ -168,19 +169,15 @@ mod imp {
             self.detector.excused.set(excused);
         }
 
-        pub(crate) fn look_at_poll(&self, mark: Mark, task: Option<TaskId>) {
-            self.look(mark, |core| {
-                let table = core.table.borrow();
-                let slot = task.and_then(|id| table.get(id));
-                Blocked {
-                    task,
-                    task_name: slot.and_then(|slot| slot.name.clone()),
-                    phase: PhaseInfo::default(),
-                    in_phase: false,
-                    duration: Duration::ZERO,
-                    switches: None,
-                    location: slot.map(|slot| slot.spawned_at).or(core.driven.get().1),
-                }
+        pub(crate) fn look_at_poll(&self, mark: Mark, task: Option<Slot>) {
+            self.look(mark, |core| Blocked {
+                task: task.map(TaskId::of),
+                task_name: task.and_then(|slot| core.table.name(slot)),
+                phase: PhaseInfo::default(),
+                in_phase: false,
+                duration: Duration::ZERO,
+                switches: None,
+                location: task.map(Slot::spawned_at).or(core.driven.get().1),
             });
         }
 
@@ -189,15 +186,10 @@ mod imp {
             self.look(mark, |core| {
                 let depth = core.phases.borrow().depth() + 1;
                 let phase = core.info_of(phase, depth);
-                let task = match core.current() {
-                    Some(Target::Task(id)) => Some(id),
-                    Some(Target::Main(_)) | None => None,
-                };
-                let table = core.table.borrow();
-                let slot = task.and_then(|id| table.get(id));
+                let task = core.current();
                 Blocked {
-                    task,
-                    task_name: slot.and_then(|slot| slot.name.clone()),
+                    task: task.map(TaskId::of),
+                    task_name: task.and_then(|slot| core.table.name(slot)),
                     location: phase.entered_at,
                     phase,
                     in_phase: true,

@@ -10,25 +10,27 @@
 
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
+use std::future::Future;
 use std::panic::Location;
-use std::rc::Rc;
-use std::task::{Context, Poll, RawWakerVTable, Waker};
+use std::rc::{Rc, Weak};
+use std::task::Waker;
 
 use crate::blocking::Detector;
+use crate::extra::Waiter;
 use crate::guard::Mark;
 use crate::hooks::{Hooks, PollOutcome};
-use crate::ids::{Target, TaskId};
-use crate::join::{BoxedTask, Completion, JoinError, Waiter};
+use crate::ids::TaskId;
+use crate::join::JoinHandle;
 use crate::limits;
 use crate::panics::{AfterEnd, PanicPolicy};
 use crate::park::Park;
 use crate::phase::Phases;
 use crate::remote::{Message, Remote};
-use crate::snapshot::WakeSource;
-use crate::sync::{Arc, acquire_fence, catch};
-use crate::table::{Doom, Meanwhile, NewTask, Removed, Slot, Table, Woken};
+use crate::state::{Source, State};
+use crate::sync::{Arc, catch};
+use crate::table::{Doom, NewTask, Table, Woken};
+use crate::task::{Key, NO_EXTRA, Slot};
 use crate::tick::Metrics;
-use crate::wake::{self, WakeCell};
 use crate::watch::Watched;
 
 /// What the executor is doing, as it knows itself (the phase is what the host declares).
@@ -60,29 +62,10 @@ enum Life {
     Closed,
 }
 
-/// The innermost poll.
-#[derive(Clone, Copy)]
-struct Running {
-    target: Target,
-    /// Identify its waker, compared and never followed.
-    data: *const (),
-    vtable: &'static RawWakerVTable,
-}
-
-/// A main future of a `try_block_on` on the stack.
-struct Main {
-    number: u64,
-    woken: bool,
-    /// Its wake cell was claimed and has to be opened before the next poll.
-    reopen: bool,
-}
-
 /// Plain counters.
 #[derive(Default)]
 pub(crate) struct Counters {
-    pub(crate) spawned: Cell<u64>,
     pub(crate) completed: Cell<u64>,
-    pub(crate) polls: Cell<u64>,
     pub(crate) woken_local: Cell<u64>,
     pub(crate) woken_remote: Cell<u64>,
     panicked: Cell<u64>,
@@ -96,16 +79,18 @@ pub(crate) fn count(counter: &Cell<u64>) {
 
 /// One executor.
 pub(crate) struct Core {
+    /// Ourselves.
+    pub(crate) this: Weak<Core>,
     pub(crate) remote: Arc<Remote>,
-    pub(crate) table: RefCell<Table>,
+    pub(crate) table: Table,
     pub(crate) phases: RefCell<Phases>,
     pub(crate) park: Box<dyn Park>,
     pub(crate) counters: Counters,
     hooks: Option<Box<dyn Hooks>>,
-    mains: RefCell<Vec<Main>>,
-    next_main: Cell<u64>,
-    spare_cells: RefCell<Vec<Arc<WakeCell>>>,
-    running: Cell<Option<Running>>,
+    /// The stand-in of the innermost main future.
+    pub(crate) main: Cell<Option<Slot>>,
+    /// What is being polled, innermost.
+    pub(crate) running: Cell<Option<Slot>>,
     pub(crate) polls: Cell<u32>,
     pub(crate) max_poll_depth: u32,
     on_panic: PanicPolicy,
@@ -116,7 +101,7 @@ pub(crate) struct Core {
     pub(crate) armed: Cell<bool>,
     life: Cell<Life>,
     nested_drops: Cell<u32>,
-    queued_drops: RefCell<Vec<BoxedTask>>,
+    queued_drops: RefCell<Vec<Slot>>,
     pub(crate) watched: OnceCell<std::sync::Arc<Watched>>,
     pub(crate) stamps: bool,
     pub(crate) detector: Detector,
@@ -124,7 +109,7 @@ pub(crate) struct Core {
     pub(crate) visitors: Cell<usize>,
     pub(crate) next_visit: Cell<u64>,
     /// A task whose waker was out when we last looked.
-    pub(crate) witness: Cell<Option<TaskId>>,
+    pub(crate) witness: Cell<Option<Key>>,
 }
 
 /// What a core is made of.
@@ -142,16 +127,15 @@ pub(crate) struct Parts {
 impl Core {
     pub(crate) fn new(parts: Parts) -> Rc<Self> {
         let armed = parts.remote.has_host() && parts.remote.arm_host();
-        let core = Rc::new(Self {
+        let core = Rc::new_cyclic(|this| Self {
+            this: this.clone(),
             remote: parts.remote,
-            table: RefCell::new(parts.table),
+            table: parts.table,
             phases: RefCell::default(),
             park: parts.park,
             counters: Counters::default(),
             hooks: parts.hooks,
-            mains: RefCell::default(),
-            next_main: Cell::new(0),
-            spare_cells: RefCell::default(),
+            main: Cell::new(None),
             running: Cell::new(None),
             polls: Cell::new(0),
             max_poll_depth: parts.max_poll_depth,
@@ -169,7 +153,7 @@ impl Core {
             next_visit: Cell::new(0),
             witness: Cell::new(None),
         });
-        wake::move_in(&core);
+        core.table.arena.open(&core);
         core
     }
 
@@ -196,11 +180,11 @@ impl Core {
 
     pub(crate) fn metrics(&self) -> Metrics {
         let counters = &self.counters;
-        let table = self.table.borrow();
+        let table = &self.table;
         Metrics {
-            spawned: counters.spawned.get(),
+            spawned: table.spawned(),
             completed: counters.completed.get(),
-            polls: counters.polls.get(),
+            polls: table.polls(),
             woken_local: counters.woken_local.get(),
             woken_remote: counters.woken_remote.get(),
             panicked: counters.panicked.get(),
@@ -208,7 +192,7 @@ impl Core {
             refused: counters.refused.get(),
             live: table.live(),
             ready: table.ready(),
-            groups: table.groups.len(),
+            groups: table.extras.borrow().groups.len(),
         }
     }
 
@@ -228,72 +212,101 @@ impl Core {
         }
     }
 
-    /// Drops a future, and returns what it panicked with. Past 64 nested drops it is queued
-    /// instead, and the outermost drop runs the queue.
-    fn drop_future(&self, future: BoxedTask) -> Option<Box<dyn Any + Send>> {
+    /// Drops a task's future, and returns what it panicked with. Past 64 nested drops it is
+    /// queued instead, and the outermost drop runs the queue.
+    fn drop_future(&self, slot: Slot) -> Option<Box<dyn Any + Send>> {
         let depth = self.nested_drops.get();
         if depth >= limits::NESTED_DROPS {
-            self.queued_drops.borrow_mut().push(future);
+            slot.update(|state| state.with(State::DROPPING));
+            self.queued_drops.borrow_mut().push(slot);
             return None;
         }
         self.nested_drops.set(depth + 1);
-        let panic = catch(|| drop(future)).err();
+        let panic = catch(|| slot.drop_future()).err();
         if depth == 0 {
-            loop {
-                let next = self.queued_drops.borrow_mut().pop();
-                let Some(future) = next else { break };
-                self.contain(|| drop(future));
-            }
+            self.run_queued_drops();
         }
         self.nested_drops.set(depth);
         panic
     }
 
+    fn run_queued_drops(&self) {
+        loop {
+            let next = self.queued_drops.borrow_mut().pop();
+            let Some(slot) = next else { break };
+            self.contain(|| slot.drop_future());
+            slot.update(|state| state.without(State::DROPPING));
+            if !slot.state().has_any(State::LIVE.with(State::HANDLE)) {
+                slot.retire();
+            }
+        }
+    }
+
     // --- Tasks.
 
     /// Takes a task in and says so.
-    pub(crate) fn insert(self: &Rc<Self>, mut new: NewTask) -> TaskId {
-        let defer = new.deferred;
-        new.deferred = defer && self.phases.borrow().depth() > 0;
+    #[inline]
+    pub(crate) fn insert<F: Future + 'static>(
+        self: &Rc<Self>,
+        future: F,
+        mut new: NewTask,
+    ) -> JoinHandle<F::Output> {
+        new.deferred = new.deferred && self.phases.borrow().depth() > 0;
         let deferred = new.deferred;
-        let name = self.hooks.as_ref().and_then(|_| new.name.clone());
-        let id = self.table.borrow_mut().insert(new);
+        let task = JoinHandle::new(self.table.insert(future, new));
         if deferred {
-            self.phases.borrow_mut().defer(id);
+            self.phases.borrow_mut().defer(task.key());
         }
-        count(&self.counters.spawned);
-        self.hook(|hooks| hooks.on_spawn(id, name.as_deref()));
+        if self.hooks.is_some() {
+            let key = task.key();
+            let name = self.table.arena.resolve(key).and_then(|slot| self.table.name(slot));
+            self.hook(|hooks| hooks.on_spawn(task.id(), name.as_deref()));
+        }
         if !deferred {
             self.became_ready();
         }
-        id
+        task
     }
 
-    /// Makes a target ready, on the owner's thread.
-    pub(crate) fn wake(&self, target: Target) {
-        let woken = match target {
-            Target::Task(id) => {
-                let source = match self.current() {
-                    Some(Target::Task(id)) => WakeSource::Task(id),
-                    Some(Target::Main(_)) => WakeSource::MainFuture,
-                    None => WakeSource::Owner,
-                };
-                self.table.borrow_mut().wake(id, source)
-            }
-            Target::Main(number) => self.wake_main(number, false),
+    /// Makes a task or a main future ready, on the owner's thread; runs no foreign code.
+    ///
+    /// Returns the core if somebody sleeps and is to be [roused](Self::rouse): a reference of
+    /// the caller's own, since what is woken then may drop the executor.
+    #[inline]
+    #[must_use]
+    pub(crate) fn wake(&self, slot: Slot) -> Option<Rc<Self>> {
+        if Table::is_deaf(slot.state()) {
+            return None;
+        }
+        let (source, by) = match self.running.get() {
+            Some(running) if running.state().has(State::MAIN) => (Source::MainFuture, 0),
+            Some(running) => (Source::Task, running.number()),
+            None => (Source::Owner, 0),
         };
-        match woken {
-            Woken::Queued => {
-                count(&self.counters.woken_local);
-                self.became_ready();
-            }
-            Woken::Noted => count(&self.counters.woken_local),
-            Woken::Nothing => {}
+        let woken = self.table.wake(slot, source, by);
+        if woken != Woken::Nothing {
+            count(&self.counters.woken_local);
+        }
+        if woken == Woken::Queued && self.is_asleep() {
+            return self.this.upgrade();
+        }
+        None
+    }
+
+    fn is_asleep(&self) -> bool {
+        self.parked.get() || self.armed.get()
+    }
+
+    /// Tells whoever sleeps that a task is ready.
+    pub(crate) fn became_ready(self: &Rc<Self>) {
+        if self.is_asleep() {
+            self.rouse();
         }
     }
 
     /// Rouses whoever sleeps: a `Park` that runs foreign code on this thread, or the host.
-    pub(crate) fn became_ready(&self) {
+    #[cold]
+    pub(crate) fn rouse(self: &Rc<Self>) {
         if self.parked.get() {
             self.remote.wake_parker();
         }
@@ -303,87 +316,120 @@ impl Core {
     }
 
     /// Ends a task from outside: at once, or when its poll ends.
-    pub(crate) fn end_task(self: &Rc<Self>, id: TaskId, doom: Doom) {
-        let removed = self.table.borrow_mut().remove(id, doom);
-        match removed {
-            Removed::Task(slot) => self.finish(slot, Some(doom.into())),
-            Removed::Doomed | Removed::Gone => {}
+    pub(crate) fn end_task(&self, key: Key, doom: Doom) {
+        if let Some(slot) = self.table.arena.resolve(key)
+            && self.take_or_doom(slot, doom)
+        {
+            self.finish(slot, doom);
         }
     }
 
-    /// Drops what is left of a task that is off the table, then answers whoever awaits it.
-    pub(crate) fn finish(&self, slot: Slot, error: Option<JoinError>) {
-        let (future, completion, cell) = slot.into_parts();
-        if let Some(cell) = cell {
-            self.put_back(cell);
+    /// Takes a task out, or dooms it if it is on the stack; true if the caller is to finish it.
+    #[must_use]
+    pub(crate) fn take_or_doom(&self, slot: Slot, doom: Doom) -> bool {
+        let state = slot.state();
+        if !state.has(State::LIVE) || state.has_any(State::ENDING.with(State::MAIN)) {
+            return false;
         }
-        let panic = future.and_then(|future| self.drop_future(future));
-        self.answer(completion, panic.map(JoinError::Panicked).or(error));
+        if state.has(State::POLLING) {
+            slot.update(|state| state.doomed(doom));
+            return false;
+        }
+        self.table.take(slot);
+        true
     }
 
-    fn answer(&self, completion: Rc<dyn Completion>, error: Option<JoinError>) {
+    /// Drops what is left of a task that was taken out, then answers whoever awaits it.
+    pub(crate) fn finish(&self, slot: Slot, doom: Doom) {
+        slot.update(|state| state.doomed(doom));
+        if let Some(payload) = self.drop_future(slot) {
+            slot.put_panic(payload);
+        }
+        self.answer(slot);
+    }
+
+    /// The outcome of a task that was taken out is in its slot, or its doom: tells whoever
+    /// awaits it.
+    fn answer(&self, slot: Slot) {
         count(&self.counters.completed);
-        if let Some(error) = error {
-            if matches!(error, JoinError::Panicked(_)) {
-                count(&self.counters.panicked);
+        if slot.state().has(State::PANIC) {
+            count(&self.counters.panicked);
+        }
+        if !slot.state().has(State::HANDLE) {
+            // Nobody sees the outcome, so nobody awaits it.
+            self.contain(|| slot.drop_outcome());
+            drop(self.table.take_extra(slot));
+            slot.update(|state| state.without(State::LIVE));
+            if !slot.state().has(State::DROPPING) {
+                slot.retire();
             }
-            self.contain(|| completion.fail(error));
+            return;
         }
-        match completion.take_waiter() {
-            Waiter::Nobody => {}
-            Waiter::Ours(target) => self.wake(target),
-            Waiter::Foreign(waker) => self.contain(|| waker.wake()),
+        let extra = self.table.take_extra(slot);
+        // From here on the slot is its handle's.
+        slot.update(|state| state.without(State::LIVE));
+        match extra.map(|extra| extra.waiter) {
+            None | Some(Waiter::Nobody) => {}
+            Some(Waiter::Ours(key)) => {
+                let woken = self.table.arena.resolve(key);
+                if let Some(core) = woken.and_then(|slot| self.wake(slot)) {
+                    core.rouse();
+                }
+            }
+            Some(Waiter::Foreign(waker)) => self.contain(|| waker.wake()),
+            Some(Waiter::End(end)) => self.contain(|| end.end()),
         }
-        // If the handle is gone, this drops the output.
-        self.contain(|| drop(completion));
     }
 
     /// Polls a ready task once.
-    pub(crate) fn poll_task(self: &Rc<Self>, id: TaskId) {
-        let poll = self.counters.polls.get() + 1;
-        let begun = self.table.borrow_mut().begin_poll(id, poll);
-        let Some((mut future, cell)) = begun else {
-            return;
-        };
-        let completion = match self.table.borrow().get(id) {
-            Some(slot) => Rc::clone(&slot.completion),
-            None => return,
-        };
-        let cell = cell.unwrap_or_else(|| self.cell_for(Target::Task(id)));
-        self.hook(|hooks| hooks.before_poll(id));
+    #[inline]
+    pub(crate) fn poll_task(self: &Rc<Self>, slot: Slot) {
+        self.table.begin_poll(slot);
+        self.hook(|hooks| hooks.before_poll(TaskId::of(slot)));
         let mark = self.mark();
         let polled = {
-            let waker = futures_task::waker_ref(&cell);
-            let _poll = self.begin_poll(Target::Task(id), &waker);
-            let mut cx = Context::from_waker(&waker);
-            catch(|| future.as_mut().poll_task(&mut cx, &*completion))
+            let _poll = self.begin_poll(slot);
+            let waker = slot.waker();
+            catch(|| slot.poll(&waker))
         };
-        self.look_at_poll(mark, Some(id));
-        let (outcome, error) = match polled {
-            Ok(Poll::Pending) => {
-                drop(completion);
-                self.hook(|hooks| hooks.after_poll(id, PollOutcome::Pending));
-                return self.suspend(id, future, cell);
+        self.look_at_poll(mark, Some(slot));
+        if let Ok(false) = polled {
+            self.hook(|hooks| hooks.after_poll(TaskId::of(slot), PollOutcome::Pending));
+            self.suspend(slot);
+        } else {
+            self.end_polled(slot, polled.err());
+        }
+    }
+
+    /// Ends a task whose poll returned or panicked.
+    fn end_polled(self: &Rc<Self>, slot: Slot, panic: Option<Box<dyn Any + Send>>) {
+        if let Some(payload) = panic {
+            // One panic is enough to report; a second one has the same cause.
+            if let Err(second) = catch(|| slot.drop_future()) {
+                drop_payload(second);
             }
-            Ok(Poll::Ready(())) => {
-                let panic = self.drop_future(future);
-                (PollOutcome::Completed, panic.map(JoinError::Panicked))
+            if slot.state().has_any(State::PAYLOAD) {
+                drop_payload(payload);
+            } else {
+                slot.put_panic(payload);
             }
-            Err(payload) => {
-                // One panic is enough to report; a second one has the same cause.
-                if let Some(second) = self.drop_future(future) {
-                    drop_payload(second);
-                }
-                (PollOutcome::Panicked, Some(JoinError::Panicked(payload)))
-            }
+        }
+        let panicked = slot.state().has(State::PANIC);
+        self.hook(|hooks| {
+            let outcome = if panicked {
+                PollOutcome::Panicked
+            } else {
+                PollOutcome::Completed
+            };
+            hooks.after_poll(TaskId::of(slot), outcome);
+        });
+        self.table.take(slot);
+        let after = if panicked {
+            self.judge(slot)
+        } else {
+            AfterEnd::Nothing
         };
-        self.put_back(cell);
-        self.hook(|hooks| hooks.after_poll(id, outcome));
-        let slot = self.table.borrow_mut().take(id);
-        // Before the answer: the last reference to the output must be the one dropped there.
-        drop(slot);
-        let (error, after) = self.judge(&*completion, error);
-        self.answer(completion, error);
+        self.answer(slot);
         match after {
             AfterEnd::Nothing => {}
             AfterEnd::ShutDown => self.shut_down(),
@@ -392,63 +438,50 @@ impl Core {
     }
 
     /// Applies the panic policy to the end of a polled task.
-    fn judge(
-        &self,
-        completion: &dyn Completion,
-        error: Option<JoinError>,
-    ) -> (Option<JoinError>, AfterEnd) {
-        match (error, self.on_panic) {
-            (Some(JoinError::Panicked(payload)), PanicPolicy::ResumeDetached)
-                if completion.is_detached() =>
-            {
+    fn judge(&self, slot: Slot) -> AfterEnd {
+        match self.on_panic {
+            PanicPolicy::ResumeDetached if self.is_detached(slot) => {
                 count(&self.counters.panicked);
-                (Some(JoinError::Aborted), AfterEnd::Resume(payload))
+                slot.update(|state| state.doomed(Doom::Aborted));
+                slot.take_panic().map_or(AfterEnd::Nothing, AfterEnd::Resume)
             }
-            (Some(error @ JoinError::Panicked(_)), PanicPolicy::ShutDown) => {
-                (Some(error), AfterEnd::ShutDown)
-            }
-            (error, _) => (error, AfterEnd::Nothing),
+            PanicPolicy::ShutDown => AfterEnd::ShutDown,
+            PanicPolicy::ResumeDetached | PanicPolicy::Join => AfterEnd::Nothing,
+        }
+    }
+
+    /// Whether nobody will ever see the outcome.
+    fn is_detached(&self, slot: Slot) -> bool {
+        if !slot.state().has(State::HANDLE) {
+            return true;
+        }
+        let extras = self.table.extras.borrow();
+        match slot.extra() {
+            NO_EXTRA => false,
+            extra => match &extras.get(extra).waiter {
+                Waiter::End(end) => end.is_detached(),
+                _ => false,
+            },
         }
     }
 
     /// Puts a pending task back, unless it was doomed meanwhile.
-    fn suspend(&self, id: TaskId, future: BoxedTask, cell: Arc<WakeCell>) {
-        let doom = match self.table.borrow_mut().meanwhile(id) {
-            Some(Meanwhile {
-                doom: None, reopen, ..
-            }) => {
-                if *reopen {
-                    cell.reopen();
-                }
-                None
-            }
-            Some(Meanwhile { doom, .. }) => *doom,
-            None => None,
-        };
-        let cell = self.put_back(cell);
-        match doom {
-            None => self.table.borrow_mut().end_poll(id, future, cell),
+    #[inline]
+    fn suspend(&self, slot: Slot) {
+        match slot.state().doom() {
+            None => self.table.end_poll(slot),
             Some(doom) => {
-                let panic = self.drop_future(future);
-                let slot = self.table.borrow_mut().take(id);
-                self.finish(slot, Some(panic.map_or(doom.into(), JoinError::Panicked)));
+                self.table.take(slot);
+                self.finish(slot, doom);
             }
         }
     }
 
     /// Notes a poll, and undoes that and what the poll left behind.
-    pub(crate) fn begin_poll<'a>(
-        self: &'a Rc<Self>,
-        target: Target,
-        waker: &Waker,
-    ) -> PollGuard<'a> {
-        count(&self.counters.polls);
+    #[inline]
+    pub(crate) fn begin_poll<'a>(self: &'a Rc<Self>, slot: Slot) -> PollGuard<'a> {
         self.polls.set(self.polls.get() + 1);
-        let outer = self.running.replace(Some(Running {
-            target,
-            data: waker.data(),
-            vtable: waker.vtable(),
-        }));
+        let outer = self.running.replace(Some(slot));
         self.show();
         PollGuard {
             _mark: Mark::new(),
@@ -458,95 +491,16 @@ impl Core {
         }
     }
 
-    /// The target of the innermost poll.
-    pub(crate) fn current(&self) -> Option<Target> {
-        self.running.get().map(|running| running.target)
+    /// The task of the innermost poll, unless that is a main future's.
+    pub(crate) fn current(&self) -> Option<Slot> {
+        self.running
+            .get()
+            .filter(|slot| !slot.state().has(State::MAIN))
     }
 
-    /// Whose waker this is, if it belongs to the innermost poll.
-    pub(crate) fn target_of(&self, waker: &Waker) -> Option<Target> {
-        let running = self.running.get()?;
-        let same = running.data == waker.data() && std::ptr::eq(running.vtable, waker.vtable());
-        same.then_some(running.target)
-    }
-
-    // --- Wake cells.
-
-    pub(crate) fn cell_for(&self, target: Target) -> Arc<WakeCell> {
-        let spare = self.spare_cells.borrow_mut().pop();
-        if let Some(mut cell) = spare
-            && let Some(unshared) = Arc::get_mut(&mut cell)
-        {
-            unshared.retarget(target);
-            return cell;
-        }
-        Arc::new(WakeCell::new(target, Arc::clone(&self.remote)))
-    }
-
-    /// Keeps a cell for another target, or returns it if a waker of it is out.
-    pub(crate) fn put_back(&self, cell: Arc<WakeCell>) -> Option<Arc<WakeCell>> {
-        if has_waker(&cell) {
-            return Some(cell);
-        }
-        let mut spare = self.spare_cells.borrow_mut();
-        if spare.len() < limits::SPARE_CELLS && self.is_open() {
-            spare.push(cell);
-        }
-        None
-    }
-
-    // --- Main futures.
-
-    pub(crate) fn push_main(&self) -> u64 {
-        let number = self.next_main.get();
-        self.next_main.set(number + 1);
-        self.mains.borrow_mut().push(Main {
-            number,
-            // The first poll needs no wake.
-            woken: true,
-            reopen: false,
-        });
-        number
-    }
-
-    pub(crate) fn pop_main(&self) {
-        self.mains.borrow_mut().pop();
-    }
-
-    fn wake_main(&self, number: u64, reopen: bool) -> Woken {
-        let mut mains = self.mains.borrow_mut();
-        match mains.iter_mut().find(|main| main.number == number) {
-            Some(main) => {
-                main.reopen |= reopen;
-                if std::mem::replace(&mut main.woken, true) {
-                    Woken::Nothing
-                } else {
-                    Woken::Queued
-                }
-            }
-            None => Woken::Nothing,
-        }
-    }
-
-    pub(crate) fn is_innermost_main(&self, number: u64) -> bool {
-        let mains = self.mains.borrow();
-        mains.last().is_some_and(|main| main.number == number)
-    }
-
-    pub(crate) fn is_main_woken(&self) -> bool {
-        self.mains.borrow().last().is_some_and(|main| main.woken)
-    }
-
-    /// Whether the innermost main future is to be polled now; opens its cell if need be.
-    pub(crate) fn take_main(&self, cell: &WakeCell) -> bool {
-        let mut mains = self.mains.borrow_mut();
-        let Some(main) = mains.last_mut() else {
-            return false;
-        };
-        if std::mem::take(&mut main.reopen) {
-            cell.reopen();
-        }
-        std::mem::take(&mut main.woken)
+    /// The target of the innermost poll, if this is its waker.
+    pub(crate) fn running_under(&self, waker: &Waker) -> Option<Slot> {
+        self.running.get().filter(|slot| slot.is_woken_by(waker))
     }
 
     // --- Other threads.
@@ -559,29 +513,21 @@ impl Core {
         for _ in 0..limits::DRAIN {
             match self.remote.pop() {
                 None => return,
-                Some(Message::Wake(target)) => self.wake_remotely(target),
-                Some(Message::Abort(id)) => self.end_task(id, Doom::Aborted),
+                Some(Message::Wake(key)) => self.wake_remotely(key),
+                Some(Message::Abort(key)) => self.end_task(key, Doom::Aborted),
                 Some(Message::Spawn(spawn)) => self.contain(|| spawn(Some(self))),
             }
         }
         self.remote.keep_pending();
     }
 
-    fn wake_remotely(&self, target: Target) {
-        let woken = match target {
-            Target::Main(number) => self.wake_main(number, true),
-            Target::Task(id) => {
-                let mut table = self.table.borrow_mut();
-                // The cell must be open before the poll which answers this message.
-                if let Some(meanwhile) = table.meanwhile(id) {
-                    meanwhile.reopen = true;
-                } else if let Some(cell) = table.get(id).and_then(|slot| slot.cell.as_ref()) {
-                    cell.reopen();
-                }
-                table.wake(id, WakeSource::Thread)
-            }
+    fn wake_remotely(&self, key: Key) {
+        let Some(slot) = self.table.arena.resolve(key) else {
+            return;
         };
-        if woken != Woken::Nothing {
+        // Open before the poll which answers this message.
+        slot.reopen();
+        if self.table.wake(slot, Source::Thread, 0) != Woken::Nothing {
             count(&self.counters.woken_remote);
         }
     }
@@ -604,12 +550,10 @@ impl Core {
                 self.contain(|| spawn(None));
             }
         }
-        let ids: Vec<TaskId> = self.table.borrow().ids().map(|(id, _)| id).collect();
-        for id in ids {
-            self.end_task(id, Doom::ExecutorGone);
+        let keys: Vec<Key> = self.table.tasks().into_iter().map(Key::of).collect();
+        for key in keys {
+            self.end_task(key, Doom::ExecutorGone);
         }
-        self.spare_cells.take();
-        wake::move_out(self.remote.id());
         self.life.set(Life::Closed);
         self.show();
         self.remote.wake_visitors();
@@ -619,7 +563,7 @@ impl Core {
 /// Restores what a poll changed; the phases it left in force are discarded.
 pub(crate) struct PollGuard<'a> {
     core: &'a Rc<Core>,
-    outer: Option<Running>,
+    outer: Option<Slot>,
     _mark: Mark,
     phases: usize,
 }
@@ -633,15 +577,11 @@ impl Drop for PollGuard<'_> {
     }
 }
 
-/// Whether a clone of the waker is out. If not, everything its holders did has been seen.
-pub(crate) fn has_waker(cell: &Arc<WakeCell>) -> bool {
-    if Arc::strong_count(cell) > 1 {
-        return true;
+impl Drop for Core {
+    /// No task is left, and no waker finds its way here any more.
+    fn drop(&mut self) {
+        self.table.arena.close();
     }
-    // Pairs with the Release decrement of the clone that was dropped last: a waker that
-    // found the cell claimed and left may have written what the next poll must see.
-    acquire_fence("waker.gone");
-    false
 }
 
 /// Drops a panic's payload; if that panics in turn, gives up on it.

@@ -6,17 +6,17 @@ use std::future::Future;
 use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::Weak;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use crate::core::{Core, has_waker};
-use crate::ids::{GroupId, Target, TaskId};
+use crate::core::Core;
+use crate::ids::GroupId;
 use crate::phase::OnBlock;
 use crate::refusal::{Op, Reason, Refused};
-use crate::sync::{Arc, acquire_fence};
+use crate::state::State;
+use crate::sync::acquire_fence;
+use crate::task::{Key, Slot};
 use crate::tick::{Budget, Tick, TickEnd};
-use crate::wake::WakeCell;
 
 /// Why [`try_block_on`](crate::Handle::try_block_on) returned without a value.
 #[derive(Clone, Debug)]
@@ -142,7 +142,7 @@ impl<'a> Drive<'a> {
         if self.outer.0 > 0 || !core.has_host() || !core.is_open() {
             return;
         }
-        while core.table.borrow().ready() == 0 {
+        while core.table.ready() == 0 {
             if core.remote.arm_host() {
                 core.armed.set(true);
                 return;
@@ -163,18 +163,63 @@ impl Drop for Drive<'_> {
         self.core.show();
         // A tick's report says that tasks are ready. Any other drive is not the host's own
         // doing: a host that slept before it has to be woken.
-        if !settled && self.host_slept && self.core.table.borrow().ready() > 0 {
+        if !settled && self.host_slept && self.core.table.ready() > 0 {
             self.core.remote.wake_host();
         }
     }
 }
 
-/// Takes a main future off the stack again.
-struct MainGuard<'a>(&'a Core);
+/// A main future on the stack: its stand-in, which has its wakers.
+pub(crate) struct Main<'a> {
+    core: &'a Core,
+    slot: Slot,
+    outer: Option<Slot>,
+}
 
-impl Drop for MainGuard<'_> {
+impl<'a> Main<'a> {
+    pub(crate) fn begin(core: &'a Core, location: &'static Location<'static>) -> Self {
+        let slot = core.table.stand_in(location);
+        let outer = core.main.replace(Some(slot));
+        Self { core, slot, outer }
+    }
+
+    fn is_woken(&self) -> bool {
+        self.slot.state().has(State::WOKEN)
+    }
+
+    /// Whether it is to be polled now.
+    fn take_woken(&self) -> bool {
+        let woken = self.is_woken();
+        self.slot.update(|state| state.without(State::WOKEN));
+        woken
+    }
+
+    /// Polls the future that it stands for.
+    pub(crate) fn poll<F: Future>(
+        &self,
+        core: &Rc<Core>,
+        cx: Option<&mut Context<'_>>,
+        future: Pin<&mut F>,
+    ) -> Poll<F::Output> {
+        let _poll = core.begin_poll(self.slot);
+        core.table.count_poll();
+        match cx {
+            // It belongs to another executor, and so does its waker.
+            Some(cx) => future.poll(cx),
+            None => {
+                let waker = self.slot.waker();
+                future.poll(&mut Context::from_waker(&waker))
+            }
+        }
+    }
+}
+
+impl Drop for Main<'_> {
     fn drop(&mut self) {
-        self.0.pop_main();
+        self.core.main.set(self.outer);
+        self.slot
+            .update(|state| state.without(State::LIVE.with(State::WOKEN)));
+        self.slot.retire();
     }
 }
 
@@ -191,52 +236,25 @@ impl Drop for Sleep<'_> {
 
 /// Why the owner may sleep: something that can still make a task ready.
 ///
-/// A waker that somebody else holds is only good while it exists. So the owner gives up its
-/// own reference to the cell of *one* such waker before it sleeps; then the drop of the last
-/// waker is the drop of the cell, which rouses the owner, and it looks for another witness.
-/// One cell a sleep, however many tasks wait.
+/// A waker that somebody else holds is only good while it exists. So the owner watches the
+/// count of *one* task's wakers while it sleeps: whoever drops the last of them rouses it, and
+/// it looks for another witness. One count a sleep, however many tasks wait.
 enum Witness {
     /// A spawner, or the park itself.
     Other,
-    Main(Weak<WakeCell>),
-    Task(TaskId, Weak<WakeCell>),
+    /// A task, or the stand-in of the main future.
+    Watched(Key),
 }
 
-/// Gives up the owner's reference to a cell; `None` if it was the last after all.
-fn lend(cell: Arc<WakeCell>) -> Option<Weak<WakeCell>> {
-    let weak = Arc::downgrade(&cell);
-    drop(cell);
-    if weak.strong_count() > 0 {
-        return Some(weak);
-    }
-    acquire_fence("waker.gone");
-    None
-}
+/// Ends the watch, if the task still exists.
+struct Watch<'a>(&'a Core, Witness);
 
-/// Takes a lent cell back, if it still exists.
-struct Lent<'a> {
-    core: &'a Core,
-    main: &'a mut Option<Arc<WakeCell>>,
-    witness: Witness,
-}
-
-impl Drop for Lent<'_> {
+impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        let (Witness::Main(weak) | Witness::Task(_, weak)) = &self.witness else {
-            return;
-        };
-        let Some(cell) = weak.upgrade() else {
-            // What its holders did before they let go has to be seen.
-            acquire_fence("waker.gone");
-            return;
-        };
-        match self.witness {
-            Witness::Task(id, _) => {
-                let left = self.core.table.borrow_mut().give_cell(id, cell);
-                // The task was aborted meanwhile. Dropped with nothing borrowed.
-                drop(left);
-            }
-            _ => *self.main = Some(cell),
+        if let Witness::Watched(key) = self.1
+            && let Some(slot) = self.0.table.arena.resolve(key)
+        {
+            slot.unwatch();
         }
     }
 }
@@ -281,9 +299,9 @@ impl Core {
         self.check(Op::Step, location)?;
         let _drive = Drive::begin(self, location);
         self.drain_remote();
-        let next = self.table.borrow_mut().next_ready_in(group);
-        if let Some(id) = next {
-            self.poll_task(id);
+        let next = self.table.next_ready_in(group);
+        if let Some(slot) = next {
+            self.poll_task(slot);
         }
         Ok(next.is_some())
     }
@@ -302,11 +320,9 @@ impl Core {
             if done() {
                 return true;
             }
-            let end = self.table.borrow().now();
+            let round = self.table.polls();
             let mut polled = false;
-            loop {
-                let next = self.table.borrow_mut().next_ready(end);
-                let Some(id) = next else { break };
+            while let Some(slot) = self.table.next_ready(round) {
                 if polls == 0
                     || budget
                         .deadline
@@ -316,7 +332,7 @@ impl Core {
                 }
                 polls -= 1;
                 polled = true;
-                self.poll_task(id);
+                self.poll_task(slot);
                 if done() || !self.is_open() {
                     return true;
                 }
@@ -335,33 +351,30 @@ impl Core {
     ) -> Result<F::Output, BlockOnError> {
         self.check(Op::BlockOn, location)?;
         let _drive = Drive::begin(self, location);
-        let target = Target::Main(self.push_main());
-        let _main = MainGuard(self);
-        // Lent out while we sleep, perhaps for ever; then the next poll gets another one.
-        let mut lendable = None;
+        let main = Main::begin(self, location);
         // Declared last, dropped first: its destructor runs inside the drive.
         let mut future = pin!(future);
         loop {
             self.drain_remote();
-            let cell = lendable.get_or_insert_with(|| self.cell_for(target));
-            if self.take_main(cell)
-                && let Poll::Ready(output) = self.poll_main(target, cell, future.as_mut())
-            {
-                return Ok(output);
-            }
-            let end = self.table.borrow().now();
-            while self.is_open() {
-                let next = self.table.borrow_mut().next_ready(end);
-                match next {
-                    Some(id) => self.poll_task(id),
-                    None => break,
+            if main.take_woken() {
+                let mark = self.mark();
+                let polled = main.poll(self, None, future.as_mut());
+                self.look_at_poll(mark, None);
+                if let Poll::Ready(output) = polled {
+                    return Ok(output);
                 }
+            }
+            let round = self.table.polls();
+            while self.is_open()
+                && let Some(slot) = self.table.next_ready(round)
+            {
+                self.poll_task(slot);
             }
             if !self.is_open() {
                 return Err(self.refuse(Op::BlockOn, Reason::Closed, location).into());
             }
-            if self.table.borrow().ready() == 0 && !self.is_main_woken() {
-                self.wait(&mut lendable).map_err(|stalled| {
+            if self.table.ready() == 0 && !main.is_woken() {
+                self.wait(&main).map_err(|stalled| {
                     self.hook(|hooks| hooks.on_stalled(&stalled));
                     BlockOnError::Stalled(stalled)
                 })?;
@@ -369,25 +382,8 @@ impl Core {
         }
     }
 
-    fn poll_main<F: Future>(
-        self: &Rc<Self>,
-        target: Target,
-        cell: &Arc<WakeCell>,
-        future: Pin<&mut F>,
-    ) -> Poll<F::Output> {
-        let waker = futures_task::waker_ref(cell);
-        let mark = self.mark();
-        let polled = {
-            let _poll = self.begin_poll(target, &waker);
-            self.table.borrow_mut().polls = self.counters.polls.get();
-            future.poll(&mut Context::from_waker(&waker))
-        };
-        self.look_at_poll(mark, None);
-        polled
-    }
-
     /// Sleeps until something may be ready; fails when that can't help or can't be done.
-    fn wait(&self, main: &mut Option<Arc<WakeCell>>) -> Result<(), Stalled> {
+    fn wait(&self, main: &Main<'_>) -> Result<(), Stalled> {
         let announced = self.remote.announce_park();
         let _sleep = Sleep(self);
         if !announced {
@@ -395,11 +391,11 @@ impl Core {
         }
         // The order matters: a thread sends first and gives up its waker or spawner second.
         // So when none is left, whatever was sent is visible now.
-        let Some(witness) = self.lend_witness(main) else {
+        let Some(witness) = self.find_witness(main) else {
             return if self.remote.is_pending() {
                 Ok(())
             } else {
-                Err(self.stalled(main.as_ref(), true))
+                Err(self.stalled(main, true))
             };
         };
         self.parked.set(true);
@@ -407,24 +403,20 @@ impl Core {
         // The executor's own sleep: nobody is to blame for it.
         let mark = self.mark();
         let parked = {
-            let _lent = Lent {
-                core: self,
-                main: &mut *main,
-                witness,
-            };
+            let _watch = Watch(self, witness);
             self.park.park()
         };
         self.excuse(mark);
         match parked {
             Ok(()) => Ok(()),
             Err(_) if self.remote.is_pending() => Ok(()),
-            Err(_) if self.table.borrow().ready() > 0 || self.is_main_woken() => Ok(()),
-            Err(_) => Err(self.stalled(main.as_ref(), false)),
+            Err(_) if self.table.ready() > 0 || main.is_woken() => Ok(()),
+            Err(_) => Err(self.stalled(main, false)),
         }
     }
 
     /// Finds something that may still make a task ready; `None` proves a deadlock.
-    fn lend_witness(&self, main: &mut Option<Arc<WakeCell>>) -> Option<Witness> {
+    fn find_witness(&self, main: &Main<'_>) -> Option<Witness> {
         if self.park.brings_work()
             || self.park.next_deadline().is_some()
             || self.remote.has_spawner()
@@ -433,27 +425,25 @@ impl Core {
         }
         // For the count of spawners, which was read as 0.
         acquire_fence("waker.gone");
-        if let Some(weak) = main.take_if(|cell| has_waker(cell)).and_then(lend) {
-            return Some(Witness::Main(weak));
+        // The task that had a waker out last time usually still has, and the search ends there.
+        let last = self.witness.get();
+        let last = last
+            .and_then(|key| self.table.arena.resolve(key))
+            .filter(|slot| slot.state().has(State::LIVE));
+        if let Some(slot) = [Some(main.slot), last].into_iter().flatten().find(watch) {
+            return Some(Witness::Watched(Key::of(slot)));
         }
-        loop {
-            // The borrow ends before the cell is lent: its drop calls the unparker.
-            let (id, cell) = self.table.borrow_mut().take_witness(self.witness.get())?;
-            self.witness.set(Some(id));
-            if let Some(weak) = lend(cell) {
-                return Some(Witness::Task(id, weak));
-            }
-        }
+        let slot = self.table.tasks().into_iter().find(watch)?;
+        self.witness.set(Some(Key::of(slot)));
+        Some(Witness::Watched(Key::of(slot)))
     }
 
-    fn stalled(&self, main: Option<&Arc<WakeCell>>, deadlock: bool) -> Stalled {
-        let table = self.table.borrow();
-        let tasks = table
-            .ids()
-            .filter(|(_, slot)| slot.cell.as_ref().is_some_and(has_waker));
+    fn stalled(&self, main: &Main<'_>, deadlock: bool) -> Stalled {
+        let tasks = self.table.tasks().into_iter();
+        let escaped = tasks.chain([main.slot]).filter(|slot| slot.has_waker());
         Stalled {
-            pending: table.live(),
-            escaped_wakers: tasks.count() + usize::from(main.is_some_and(has_waker)),
+            pending: self.table.live(),
+            escaped_wakers: escaped.count(),
             deadlock,
         }
     }
@@ -479,16 +469,22 @@ impl Core {
             }
             self.drain_remote();
             let next = match phase.on_block {
-                OnBlock::DriveAll { .. } => self.table.borrow_mut().next_ready(u64::MAX),
-                OnBlock::DriveGroup | OnBlock::Refuse => {
-                    self.table.borrow_mut().next_ready_in(phase.group)
-                }
+                OnBlock::DriveAll { .. } => self.table.next_ready(u64::MAX),
+                OnBlock::DriveGroup | OnBlock::Refuse => self.table.next_ready_in(phase.group),
             };
             match next {
-                Some(id) => self.poll_task(id),
+                Some(slot) => self.poll_task(slot),
                 None => return Err(BlockInPhaseError::NothingReady),
             }
         }
         Ok(())
     }
+}
+
+/// Watches a task's wakers; false if it has none and nobody else can wake it.
+fn watch(slot: &Slot) -> bool {
+    slot.has_waker() && (slot.watch() || {
+        slot.unwatch();
+        false
+    })
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use crate::remote::Remote;
 use crate::schedule::{Schedule, Shuffler};
 use crate::sync::Arc;
 use crate::table::Table;
+use crate::task::Arena;
 
 /// A single-threaded executor; dropping it ends all its tasks.
 ///
@@ -167,13 +167,12 @@ impl Builder {
 
     /// Makes the executor, owned by this thread.
     pub fn build(self) -> Executor {
-        // A number for every executor of the process, never reused: wakers find theirs by it.
-        static NUMBERS: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let park = self.park.unwrap_or_else(|| Box::new(ThreadPark::new()));
+        let remote = Arc::new(Remote::new(park.unparker(), self.host_waker));
+        let arena = Arena::new(Arc::clone(&remote));
         let core = Core::new(Parts {
-            remote: Arc::new(Remote::new(number, park.unparker(), self.host_waker)),
-            table: Table::new(Shuffler::new(self.schedule)),
+            remote,
+            table: Table::new(arena, Shuffler::new(self.schedule)),
             park,
             hooks: self.hooks,
             max_poll_depth: self.max_poll_depth.unwrap_or(limits::POLL_DEPTH),

@@ -48,7 +48,7 @@ impl Group {
         parent: Option<GroupId>,
     ) -> Self {
         let id = match core.upgrade() {
-            Some(core) => core.table.borrow_mut().groups.insert(name, parent),
+            Some(core) => core.table.extras.borrow_mut().groups.insert(name, parent),
             // The executor is gone; the handle stands for an empty group.
             None => GroupId {
                 index: u32::MAX,
@@ -60,7 +60,7 @@ impl Group {
 
     /// The name it was given; empty once the executor is gone.
     pub fn name(&self) -> Cow<'static, str> {
-        self.read(|core| core.table.borrow().groups.name(self.id))
+        self.read(|core| core.table.extras.borrow().groups.name(self.id))
             .flatten()
             .unwrap_or_default()
     }
@@ -72,7 +72,7 @@ impl Group {
 
     /// How many tasks of exactly this group are not finished, deferred ones included.
     pub fn live(&self) -> usize {
-        let live = |core: &Rc<Core>| Some(core.table.borrow().groups.get(self.id)?.members.len());
+        let live = |core: &Rc<Core>| Some(core.table.extras.borrow().groups.get(self.id)?.members.len());
         self.read(live).flatten().unwrap_or(0)
     }
 
@@ -80,7 +80,7 @@ impl Group {
     ///
     /// Wakes by other threads count from the next tick or drive on.
     pub fn ready(&self) -> usize {
-        let ready = |core: &Rc<Core>| Some(core.table.borrow().groups.get(self.id)?.ready.len());
+        let ready = |core: &Rc<Core>| Some(core.table.extras.borrow().groups.get(self.id)?.ready.len());
         self.read(ready).flatten().unwrap_or(0)
     }
 
@@ -107,9 +107,9 @@ impl Group {
     /// are dropped when their polls end.
     pub fn abort_all(&self) {
         self.read(|core| {
-            let members = core.table.borrow().members(self.id);
-            for id in members {
-                core.end_task(id, Doom::Aborted);
+            let members = core.table.extras.borrow().members(self.id);
+            for key in members {
+                core.end_task(key, Doom::Aborted);
             }
         });
     }
@@ -117,11 +117,11 @@ impl Group {
     /// Aborts every task of this group and of all groups below it.
     pub fn abort_tree(&self) {
         self.read(|core| {
-            let groups = core.table.borrow().groups.tree(self.id);
+            let groups = core.table.extras.borrow().groups.tree(self.id);
             for group in groups {
-                let members = core.table.borrow().members(group);
-                for id in members {
-                    core.end_task(id, Doom::Aborted);
+                let members = core.table.extras.borrow().members(group);
+                for key in members {
+                    core.end_task(key, Doom::Aborted);
                 }
             }
         });
@@ -142,7 +142,7 @@ impl Group {
 
 impl Clone for Group {
     fn clone(&self) -> Self {
-        self.read(|core| core.table.borrow_mut().groups.retain(self.id));
+        self.read(|core| core.table.extras.borrow_mut().groups.retain(self.id));
         Self {
             core: self.core.clone(),
             id: self.id,
@@ -152,7 +152,7 @@ impl Clone for Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.read(|core| core.table.borrow_mut().groups.release(self.id));
+        self.read(|core| core.table.extras.borrow_mut().groups.release(self.id));
     }
 }
 
@@ -194,14 +194,16 @@ pub(crate) struct GroupTable {
     next_generation: u64,
 }
 
-impl GroupTable {
-    pub(crate) fn new() -> Self {
+impl Default for GroupTable {
+    fn default() -> Self {
         Self {
             entries: Slab::new(),
             next_generation: 1,
         }
     }
+}
 
+impl GroupTable {
     pub(crate) fn get(&self, id: GroupId) -> Option<&GroupEntry> {
         let entry = self.entries.get(id.index as usize)?;
         (entry.generation == id.generation).then_some(entry)
@@ -244,7 +246,7 @@ impl GroupTable {
             handles: 1,
             children: 0,
             members: List::new(Chain::Members),
-            ready: List::new(Chain::GroupReady),
+            ready: List::new(Chain::Ready),
         });
         if let Some(parent) = parent {
             let parent = self.entry(parent.index);

@@ -2,32 +2,39 @@
 
 use std::fmt;
 
+use crate::task::Slot;
+
 /// Identifies one task of one executor, for ever.
 ///
-/// The table reuses its slots; the generation does not repeat, so an id of a finished
-/// task names nothing rather than the task that came after it.
+/// Numbers are not used again, so the id of a finished task names nothing rather than the
+/// task that took its place.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskId {
-    pub(crate) index: u32,
-    pub(crate) generation: u64,
+    pub(crate) number: u64,
 }
 
 impl TaskId {
+    pub(crate) fn of(slot: Slot) -> Self {
+        Self {
+            number: slot.number(),
+        }
+    }
+
     /// What it prints after the `#`; tasks are numbered from 1 in the order of their spawning.
     pub fn number(self) -> u64 {
-        self.generation
+        self.number
     }
 }
 
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.generation)
+        write!(f, "#{}", self.number)
     }
 }
 
 impl fmt::Debug for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TaskId(#{} in slot {})", self.generation, self.index)
+        write!(f, "TaskId(#{})", self.number)
     }
 }
 
@@ -36,18 +43,4 @@ impl fmt::Debug for TaskId {
 pub(crate) struct GroupId {
     pub(crate) index: u32,
     pub(crate) generation: u64,
-}
-
-impl Target {
-    /// The future inside a `run_until`, which another executor wakes.
-    pub(crate) const VISITOR: Self = Self::Main(u64::MAX);
-}
-
-/// Whom a wake is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// A task in the table.
-    Task(TaskId),
-    /// The main future of the `try_block_on` with this number.
-    Main(u64),
 }

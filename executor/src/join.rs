@@ -1,63 +1,19 @@
 //! Carries a task's outcome to whoever awaits it.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use crate::core::Core;
-use crate::ids::{Target, TaskId};
+use crate::extra::Waiter;
+use crate::ids::TaskId;
+use crate::state::State;
 use crate::table::Doom;
-
-/// A task's future, its type erased.
-pub(crate) type BoxedTask = Pin<Box<dyn Task>>;
-
-/// A future that deposits its output itself.
-///
-/// Implemented for every future, so that a task is its future and nothing around it: an
-/// `async` block that awaits it and then stores the output would be twice its size.
-pub(crate) trait Task {
-    fn poll_task(self: Pin<&mut Self>, cx: &mut Context<'_>, to: &dyn Completion) -> Poll<()>;
-}
-
-impl<F> Task for F
-where
-    F: Future + 'static,
-{
-    fn poll_task(self: Pin<&mut Self>, cx: &mut Context<'_>, to: &dyn Completion) -> Poll<()> {
-        self.poll(cx).map(|output| to.deposit(&mut Some(output)))
-    }
-}
-
-/// The executor's end of a join.
-pub(crate) trait Completion {
-    /// Takes the output out of an `Option<T>` behind `output`.
-    fn deposit(&self, output: &mut dyn Any);
-    /// Ends the task with an error; an output deposited before is dropped.
-    fn fail(&self, error: JoinError);
-    /// Whoever is to be woken now, once.
-    fn take_waiter(&self) -> Waiter;
-    /// Who of this executor's awaits it.
-    fn awaited_by(&self) -> Option<Target>;
-    /// Whether nobody will ever see the outcome.
-    fn is_detached(&self) -> bool;
-}
-
-/// Whom the end of a task wakes.
-#[derive(Debug, Default)]
-pub(crate) enum Waiter {
-    #[default]
-    Nobody,
-    /// A task of the same executor, by its id: its waker does not leave it, so a task that
-    /// awaits another one counts as having no escaped waker.
-    Ours(Target),
-    /// Anybody else.
-    Foreign(Waker),
-}
+use crate::task::{Key, Owned, Slot};
 
 /// Why a task did not produce a value.
 #[non_exhaustive]
@@ -120,61 +76,6 @@ impl fmt::Debug for JoinError {
 
 impl Error for JoinError {}
 
-/// A task's outcome, as far as it is known.
-enum Outcome<T> {
-    Pending,
-    Ended(Result<T, JoinError>),
-    Taken,
-}
-
-/// The place where task and handle meet.
-pub(crate) struct JoinCell<T> {
-    outcome: RefCell<Outcome<T>>,
-    waiter: Cell<Waiter>,
-    handles: Cell<u32>,
-}
-
-impl<T> JoinCell<T> {
-    pub(crate) fn new() -> Rc<Self> {
-        Rc::new(Self {
-            outcome: RefCell::new(Outcome::Pending),
-            waiter: Cell::new(Waiter::Nobody),
-            handles: Cell::new(0),
-        })
-    }
-}
-
-impl<T: 'static> Completion for JoinCell<T> {
-    fn deposit(&self, output: &mut dyn Any) {
-        if let Some(output) = output.downcast_mut::<Option<T>>().and_then(Option::take) {
-            self.outcome.replace(Outcome::Ended(Ok(output)));
-        }
-    }
-
-    fn fail(&self, error: JoinError) {
-        // `replace` gives its borrow back before what it returned is dropped.
-        self.outcome.replace(Outcome::Ended(Err(error)));
-    }
-
-    fn take_waiter(&self) -> Waiter {
-        self.waiter.take()
-    }
-
-    fn awaited_by(&self) -> Option<Target> {
-        let waiter = self.waiter.take();
-        let target = match &waiter {
-            Waiter::Ours(target) => Some(*target),
-            Waiter::Nobody | Waiter::Foreign(_) => None,
-        };
-        self.waiter.set(waiter);
-        target
-    }
-
-    fn is_detached(&self) -> bool {
-        self.handles.get() == 0
-    }
-}
-
 /// Awaits a task, and has power over it.
 ///
 /// A future of the task's output. Dropping the handle detaches the task: it goes on, and
@@ -190,25 +91,26 @@ impl<T: 'static> Completion for JoinCell<T> {
 ///
 /// Polling it again after it returned `Ready` panics, as with most futures.
 pub struct JoinHandle<T> {
-    cell: Rc<JoinCell<T>>,
-    core: Weak<Core>,
-    id: TaskId,
+    task: Owned<T>,
 }
 
 impl<T> JoinHandle<T> {
-    pub(crate) fn new(cell: Rc<JoinCell<T>>, core: Weak<Core>, id: TaskId) -> Self {
-        cell.handles.set(cell.handles.get() + 1);
-        Self { cell, core, id }
+    pub(crate) fn new(task: Owned<T>) -> Self {
+        Self { task }
     }
 
     /// The task's id.
     pub fn id(&self) -> TaskId {
-        self.id
+        TaskId::of(self.task.slot())
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        Key::of(self.task.slot())
     }
 
     /// Whether the task has ended, however it did.
     pub fn is_finished(&self) -> bool {
-        !matches!(*self.cell.outcome.borrow(), Outcome::Pending)
+        !self.task.slot().state().has(State::LIVE)
     }
 
     /// Schedules the task exactly as its own waker would.
@@ -218,8 +120,9 @@ impl<T> JoinHandle<T> {
     /// is ready already is left as it is; one that is being polled becomes ready again when
     /// its poll ends.
     pub fn wake(&self) {
-        if let Some(core) = self.core.upgrade() {
-            core.wake(Target::Task(self.id));
+        let slot = self.task.slot();
+        if let Some(core) = self.task.with_core(|core| core.wake(slot)).flatten() {
+            core.rouse();
         }
     }
 
@@ -231,8 +134,8 @@ impl<T> JoinHandle<T> {
     /// dropping one future aborts the next and so on, deeper ones run before the outermost
     /// abort returns. A task that has ended stays as it is.
     pub fn abort(&self) {
-        if let Some(core) = self.core.upgrade() {
-            core.end_task(self.id, Doom::Aborted);
+        if let Some(core) = self.core() {
+            core.end_task(self.key(), Doom::Aborted);
         }
     }
 
@@ -246,23 +149,48 @@ impl<T> JoinHandle<T> {
         self.await
     }
 
-    /// Makes a handle whose drop aborts the task instead of detaching it.
-    pub fn abort_on_drop(self) -> AbortOnDrop<T> {
-        AbortOnDrop {
-            handle: self,
-            armed: true,
+    /// The core, kept alive while foreign code runs.
+    fn core(&self) -> Option<Rc<Core>> {
+        self.task.with_core(|core| core.this.upgrade())?
+    }
+
+    /// Takes the outcome of a task that has ended.
+    pub(crate) fn take_outcome(&self) -> Option<Result<T, JoinError>> {
+        let slot = self.task.slot();
+        let state = slot.state();
+        if state.has(State::LIVE) || state.has(State::TAKEN) {
+            return None;
+        }
+        slot.update(|state| state.with(State::TAKEN));
+        let outcome = match (self.task.take_value(), slot.take_panic()) {
+            (Some(value), _) => Ok(value),
+            (None, Some(payload)) => Err(JoinError::Panicked(payload)),
+            (None, None) => Err(state.doom().unwrap_or(Doom::ExecutorGone).into()),
+        };
+        Some(outcome)
+    }
+
+    /// Has the task that polls us woken when ours ends.
+    fn register(&self, cx: &Context<'_>) {
+        let slot = self.task.slot();
+        let ours = self.task.with_core(|core| core.running_under(cx.waker()));
+        let waiter = match ours.flatten() {
+            Some(running) => Waiter::Ours(Key::of(running)),
+            None => Waiter::Foreign(cx.waker().clone()),
+        };
+        // Cloning is foreign code: the task may have ended.
+        if !self.is_finished() {
+            let old = self
+                .task
+                .with_core(|core| core.table.set_waiter(slot, waiter));
+            // Dropped with nothing of ours borrowed.
+            drop(old);
         }
     }
 
-    fn waiter_for(&self, cx: &Context<'_>) -> Waiter {
-        let ours = self
-            .core
-            .upgrade()
-            .and_then(|core| core.target_of(cx.waker()));
-        match ours {
-            Some(target) => Waiter::Ours(target),
-            None => Waiter::Foreign(cx.waker().clone()),
-        }
+    /// Makes a handle whose drop aborts the task instead of detaching it.
+    pub fn abort_on_drop(self) -> AbortOnDrop<T> {
+        AbortOnDrop { handle: Some(self) }
     }
 }
 
@@ -271,24 +199,42 @@ impl<T> Future for JoinHandle<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if !self.is_finished() {
-            let waiter = self.waiter_for(cx);
-            // The old one is dropped with nothing of ours borrowed.
-            drop(self.cell.waiter.replace(waiter));
+            self.register(cx);
+        }
+        if !self.is_finished() {
             return Poll::Pending;
         }
-        match self.cell.outcome.replace(Outcome::Taken) {
-            Outcome::Ended(result) => Poll::Ready(result),
-            Outcome::Pending | Outcome::Taken => {
-                panic!("a JoinHandle was polled after it had returned its outcome")
-            }
+        match self.take_outcome() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => panic!("a JoinHandle was polled after it had returned its outcome"),
         }
     }
 }
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        self.cell.handles.set(self.cell.handles.get() - 1);
-        drop(self.cell.waiter.take());
+        /// Gives the slot up, also when the outcome's destructor panics.
+        struct GiveUp(Slot);
+
+        impl Drop for GiveUp {
+            fn drop(&mut self) {
+                self.0.update(|state| state.without(State::HANDLE));
+                if !self.0.state().has_any(State::LIVE.with(State::DROPPING)) {
+                    self.0.retire();
+                }
+            }
+        }
+
+        let slot = self.task.slot();
+        let _slot = GiveUp(slot);
+        if slot.state().has(State::LIVE) {
+            let waiter = self
+                .task
+                .with_core(|core| core.table.set_waiter(slot, Waiter::Nobody));
+            drop(waiter);
+        } else {
+            slot.drop_outcome();
+        }
     }
 }
 
@@ -297,7 +243,7 @@ impl<T> Unpin for JoinHandle<T> {}
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinHandle")
-            .field("id", &self.id)
+            .field("id", &self.id())
             .field("finished", &self.is_finished())
             .finish()
     }
@@ -306,36 +252,36 @@ impl<T> fmt::Debug for JoinHandle<T> {
 /// A [`JoinHandle`] whose drop aborts the task.
 #[must_use = "dropping it aborts the task"]
 pub struct AbortOnDrop<T> {
-    handle: JoinHandle<T>,
-    armed: bool,
+    /// Gone only while it is taken apart.
+    handle: Option<JoinHandle<T>>,
 }
 
 impl<T> AbortOnDrop<T> {
     /// The handle inside.
     pub fn handle(&self) -> &JoinHandle<T> {
-        &self.handle
+        self.handle.as_ref().expect(WHOLE)
     }
 
     /// Gives the handle back: its drop detaches.
     pub fn detach(mut self) -> JoinHandle<T> {
-        self.armed = false;
-        let JoinHandle { cell, core, id } = &self.handle;
-        JoinHandle::new(Rc::clone(cell), core.clone(), *id)
+        self.handle.take().expect(WHOLE)
     }
 }
+
+const WHOLE: &str = "only `detach` takes the handle, and it takes `self` too";
 
 impl<T> Future for AbortOnDrop<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.handle).poll(cx)
+        Pin::new(self.handle.as_mut().expect(WHOLE)).poll(cx)
     }
 }
 
 impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
-        if self.armed {
-            self.handle.abort();
+        if let Some(handle) = &self.handle {
+            handle.abort();
         }
     }
 }

@@ -242,7 +242,7 @@
 //! task that was woken last (it trades fairness for a benchmark). `docs/EXECUTOR.md` in the
 //! repository compares with other executors.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_op_in_unsafe_fn)]
 
 mod executor;
 mod handle;
@@ -271,13 +271,15 @@ mod watch;
 mod blocking;
 mod guard;
 
+mod extra;
 mod ids;
 mod limits;
 mod list;
 mod remote;
+mod state;
 mod sync;
 mod table;
-mod wake;
+mod task;
 
 #[cfg(feature = "blocking-detector")]
 pub use blocking::Blocked;

@@ -29,6 +29,14 @@ pub(crate) const BLOCKING: std::time::Duration = std::time::Duration::from_milli
 /// can't keep the owner from polling.
 pub(crate) const DRAIN: usize = 4096;
 
-/// How many unused wake cells are kept for the next tasks: one poll needs one, and nested
-/// polls one each.
-pub(crate) const SPARE_CELLS: usize = 64;
+/// How many wakers of one task may exist before the process is aborted, as `Arc` does on its
+/// own count: what follows would be a use after free. It takes a program that forgets wakers
+/// in a loop. Half of what the count has room for, so that no race can pass it.
+pub(crate) const WAKERS: i32 = 1 << 27;
+
+/// How many slots the first chunk of a size has; the next ones have as many as there are.
+pub(crate) const FIRST_SLOTS: usize = 4;
+
+/// Bytes of slots in a chunk, at most, unless one slot alone is larger: large enough that an
+/// allocation is rare and small beside what it holds.
+pub(crate) const CHUNK: usize = 64 * 1024;

@@ -1,16 +1,15 @@
-//! Threads doubly linked lists through the slots of the task table.
+//! Threads doubly linked lists through the tasks of a group.
 //!
-//! A ready task is in two lists at once (all ready tasks, and the ready tasks of its
-//! group) and must leave both in constant time, from any position, without allocating.
-//! A pair of `VecDeque`s would keep stale entries behind after every abort and every
-//! drive of a single group.
+//! A task must leave its group and the group's ready tasks in constant time, from any
+//! position, without allocating. A pair of `VecDeque`s would keep stale entries behind after
+//! every abort and every round.
 
 use slab::Slab;
 
-/// No slot.
+/// No task.
 pub(crate) const NIL: u32 = u32::MAX;
 
-/// The neighbours of a slot in one list.
+/// The neighbours of a task in one list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Links {
     prev: u32,
@@ -28,18 +27,16 @@ impl Links {
     };
 }
 
-/// Which of a slot's links a list runs through.
+/// Which of a task's links a list runs through.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Chain {
-    /// All ready tasks, in the order of their wakes.
+    /// The ready tasks of one group, in the order of their wakes.
     Ready = 0,
-    /// The ready tasks of one group, in the same order.
-    GroupReady = 1,
     /// The live tasks of one group, in the order of their spawning.
-    Members = 2,
+    Members = 1,
 }
 
-/// What a slot needs to be in a list.
+/// What an entry needs to be in a list.
 pub(crate) trait Linked {
     fn links(&mut self, chain: Chain) -> &mut Links;
     fn next(&self, chain: Chain) -> u32;
@@ -90,7 +87,7 @@ impl List {
         self.len += 1;
     }
 
-    /// Takes out a slot that is in this list.
+    /// Takes out an entry that is in this list.
     pub(crate) fn unlink<T: Linked>(&mut self, slots: &mut Slab<T>, index: u32) {
         let links = slots[index as usize].links(self.chain);
         let Links { prev, next } = std::mem::replace(links, Links::UNLINKED);

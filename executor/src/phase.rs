@@ -26,10 +26,10 @@ use crate::blocking::Mark;
 use crate::core::Core;
 use crate::group::Group;
 use crate::hooks::PhaseEvent;
-use crate::ids::TaskId;
-use crate::join::JoinError;
 use crate::refusal::{PhaseFacts, Refused};
-use crate::table::{Doom, Removed};
+use crate::ids::TaskId;
+use crate::table::Doom;
+use crate::task::Key;
 
 /// What kind of phase is in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -159,7 +159,7 @@ pub struct PhaseInfo {
 pub(crate) struct Frame {
     serial: u64,
     phase: Phase,
-    deferred: Vec<TaskId>,
+    deferred: Vec<Key>,
     /// How many drives were on the stack when it was entered.
     drives: u32,
     mark: Mark,
@@ -208,7 +208,7 @@ impl Phases {
     }
 
     /// Hands a deferred task to the innermost phase; false if there is none.
-    pub(crate) fn defer(&mut self, id: TaskId) -> bool {
+    pub(crate) fn defer(&mut self, id: Key) -> bool {
         match self.frames.last_mut() {
             Some(frame) => {
                 frame.deferred.push(id);
@@ -266,7 +266,7 @@ impl Core {
             kind: phase.kind,
             name: phase.name.clone(),
             label: phase.label.clone(),
-            group: self.table.borrow().groups.name(phase.group.id()),
+            group: self.table.extras.borrow().groups.name(phase.group.id()),
             depth,
             entered_at: phase.entered_at,
         }
@@ -349,44 +349,49 @@ impl Core {
         match end {
             End::Commit => self.hand_on(&phase, deferred),
             End::Discard => {
-                for id in deferred {
-                    self.discard(id);
+                for key in deferred {
+                    self.discard(key);
                 }
             }
         }
     }
 
     /// Edge 1: to the nearest enclosing phase of the same scope, or else to the ready queue.
-    fn hand_on(self: &Rc<Self>, phase: &Phase, deferred: Vec<TaskId>) {
+    fn hand_on(self: &Rc<Self>, phase: &Phase, deferred: Vec<Key>) {
         if deferred.is_empty() {
             return;
         }
         {
             let mut phases = self.phases.borrow_mut();
-            let table = self.table.borrow();
-            let scope = table.groups.root(phase.group.id());
+            let extras = self.table.extras.borrow();
+            let scope = extras.groups.root(phase.group.id());
             let enclosing = phases
                 .frames
                 .iter_mut()
                 .rev()
-                .find(|frame| table.groups.root(frame.phase.group.id()) == scope);
+                .find(|frame| extras.groups.root(frame.phase.group.id()) == scope);
             if let Some(frame) = enclosing {
                 frame.deferred.extend(deferred);
                 return;
             }
         }
-        for id in deferred {
-            self.table.borrow_mut().release(id);
+        for key in deferred {
+            if let Some(slot) = self.table.arena.resolve(key) {
+                self.table.release(slot);
+            }
         }
         self.became_ready();
     }
 
     /// Edge 2.
-    fn discard(self: &Rc<Self>, id: TaskId) {
-        let removed = self.table.borrow_mut().remove(id, Doom::Discarded);
-        if let Removed::Task(slot) = removed {
-            self.hook(|hooks| hooks.on_discarded(id, slot.name.as_deref()));
-            self.finish(slot, Some(JoinError::Discarded));
+    fn discard(self: &Rc<Self>, key: Key) {
+        let Some(slot) = self.table.arena.resolve(key) else {
+            return;
+        };
+        if self.take_or_doom(slot, Doom::Discarded) {
+            let name = self.table.name(slot);
+            self.hook(|hooks| hooks.on_discarded(TaskId::of(slot), name.as_deref()));
+            self.finish(slot, Doom::Discarded);
         }
     }
 }

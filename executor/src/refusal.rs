@@ -6,7 +6,7 @@ use std::fmt;
 use std::panic::Location;
 
 use crate::core::{Core, count};
-use crate::ids::{Target, TaskId};
+use crate::ids::TaskId;
 use crate::phase::{OnBlock, PhaseKind};
 
 /// What somebody attempted.
@@ -227,13 +227,9 @@ impl Core {
         reason: Reason,
         location: &'static Location<'static>,
     ) -> Refused {
-        let task = match self.current() {
-            Some(Target::Task(id)) => {
-                let table = self.table.borrow();
-                Some((id, table.get(id).and_then(|slot| slot.name.clone())))
-            }
-            Some(Target::Main(_)) | None => None,
-        };
+        let task = self
+            .current()
+            .map(|slot| (TaskId::of(slot), self.table.name(slot)));
         let entered_at = self.phases.borrow().entered_at().or(self.driven.get().1);
         let refused = Refused::new(Facts {
             op,

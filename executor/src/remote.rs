@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use crate::core::{Core, drop_payload};
-use crate::ids::{Target, TaskId};
+use crate::task::{Freed, Key};
 use crate::sync::{AtomicUsize, Mutex, Ordering, Queue, at, catch, lock, planted};
 
 /// Messages are in the queue, or were a moment ago.
@@ -39,8 +39,8 @@ const CLOSED: usize = 1 << 3;
 
 /// What other threads ask for.
 pub(crate) enum Message {
-    Wake(Target),
-    Abort(TaskId),
+    Wake(Key),
+    Abort(Key),
     Spawn(SpawnTask),
 }
 
@@ -49,7 +49,6 @@ pub(crate) type SpawnTask = Box<dyn FnOnce(Option<&Rc<Core>>) + Send>;
 
 /// The part of an executor that other threads can reach.
 pub(crate) struct Remote {
-    id: u64,
     signal: AtomicUsize,
     queue: Queue<Message>,
     /// Whether tasks are still accepted (rule 4).
@@ -59,12 +58,14 @@ pub(crate) struct Remote {
     host: Option<Waker>,
     /// Wakers of other executors that poll a `run_until` of ours, each until it is woken.
     visitors: Mutex<Vec<(u64, Waker)>>,
+    /// Slots whose last waker was dropped after their task had ended; `None` when nobody
+    /// collects them any more.
+    freed: Mutex<Option<Vec<Freed>>>,
 }
 
 impl Remote {
-    pub(crate) fn new(id: u64, unparker: Waker, host: Option<Waker>) -> Self {
+    pub(crate) fn new(unparker: Waker, host: Option<Waker>) -> Self {
         Self {
-            id,
             signal: AtomicUsize::new(0),
             queue: Queue::new(),
             gate: Mutex::new(true),
@@ -72,12 +73,8 @@ impl Remote {
             unparker,
             host,
             visitors: Mutex::new(Vec::new()),
+            freed: Mutex::new(Some(Vec::new())),
         }
-    }
-
-    /// The executor's number, unique in the process.
-    pub(crate) fn id(&self) -> u64 {
-        self.id
     }
 
     pub(crate) fn has_host(&self) -> bool {
@@ -157,21 +154,35 @@ impl Remote {
         }
     }
 
-    /// A cell was dropped. If the owner sleeps, it may be the one it had lent out: let it
-    /// look again.
+    /// The task that the owner watches has no waker any more. If it sleeps, let it look again.
     pub(crate) fn last_waker_is_gone(&self) {
-        // Relaxed: the owner set PARKED before it gave its own reference up, and the counts
-        // of the reference order that before this drop. A read-modify-write all the same:
-        // loom does not see those counts. And when it is the owner's own drop that is the
-        // last, it makes the owner see, in this word, what the other holders sent.
+        // Relaxed: the owner set PARKED before it set WATCHED, which was seen.
         if self.signal.fetch_or(0, Ordering::Relaxed) & PARKED != 0 {
             self.wake_parker();
         }
     }
 
+    /// Gives a slot back that nothing refers to.
+    pub(crate) fn give_back(&self, slot: Freed) {
+        if let Some(freed) = &mut *lock(&self.freed) {
+            freed.push(slot);
+        }
+    }
+
     // --- For the owner's thread.
 
-    /// Asked before a fence (`has_waker`), which orders what the last spawner sent before
+    /// Takes the slots that were given back.
+    pub(crate) fn take_back(&self) -> Vec<Freed> {
+        lock(&self.freed).as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Collects no slots any more.
+    pub(crate) fn stop_collecting(&self) {
+        let slots = lock(&self.freed).take();
+        drop(slots);
+    }
+
+    /// Asked before a fence (`lend_witness`), which orders what the last spawner sent before
     /// what is read after it.
     pub(crate) fn has_spawner(&self) -> bool {
         self.spawners.load(Ordering::Relaxed) != 0
@@ -287,7 +298,6 @@ fn call(waker: &Waker) {
 impl std::fmt::Debug for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Remote")
-            .field("id", &self.id)
             .finish_non_exhaustive()
     }
 }

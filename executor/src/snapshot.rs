@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
-use std::rc::Rc;
 
-use crate::core::{Core, has_waker};
-use crate::ids::{Target, TaskId};
-use crate::table::Stage;
+use crate::core::Core;
+use crate::extra::Waiter;
+use crate::ids::TaskId;
+use crate::state::{Source, State};
+use crate::task::{Key, NO_EXTRA, Slot};
 
 /// Who made a task ready the last time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -185,47 +186,75 @@ fn quote(name: &str) -> String {
 }
 
 impl Core {
-    pub(crate) fn snapshot(self: &Rc<Self>) -> Snapshot {
-        let table = self.table.borrow();
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let extras = self.table.extras.borrow();
+        let main = self.main.get().map(Key::of);
         let mut awaits = Vec::new();
         let mut main_awaits = None;
-        let mut tasks: Vec<TaskInfo> = Vec::with_capacity(table.live());
-        for (id, slot) in table.ids() {
-            match slot.completion.awaited_by() {
-                Some(Target::Task(waiter)) => awaits.push((waiter, id)),
-                Some(Target::Main(number)) if self.is_innermost_main(number) => {
+        let mut tasks: Vec<TaskInfo> = Vec::with_capacity(self.table.live());
+        for slot in self.table.tasks() {
+            let id = TaskId::of(slot);
+            let extra = (slot.extra() != NO_EXTRA).then(|| extras.get(slot.extra()));
+            if let Some(Waiter::Ours(waiter)) = extra.map(|extra| &extra.waiter) {
+                if main == Some(*waiter) {
                     main_awaits = Some(id);
                 }
-                Some(Target::Main(_)) | None => {}
+                awaits.push((waiter.number(), id));
             }
             tasks.push(TaskInfo {
                 id,
-                name: slot.name.clone(),
-                group: slot.group_index().and_then(|at| table.groups.name_at(at)),
-                state: match slot.stage {
-                    Stage::Idle(_) => TaskState::Waiting,
-                    Stage::Queued(_) => TaskState::Ready,
-                    Stage::Deferred(_) => TaskState::Deferred,
-                    Stage::Polling(_) => TaskState::Polling,
-                },
-                since: slot.since,
-                last_wake: slot.last_wake,
+                name: extra.and_then(|extra| extra.name.clone()),
+                group: extra
+                    .and_then(|extra| extra.group)
+                    .and_then(|group| extras.groups.name_at(group)),
+                state: state_of(slot),
+                since: slot.since(),
+                last_wake: self.source_of(slot),
                 awaits: None,
-                waker_held: slot.cell.as_ref().is_some_and(has_waker),
-                spawned_at: slot.spawned_at,
+                waker_held: slot.has_waker(),
+                spawned_at: slot.spawned_at(),
             });
         }
-        tasks.sort_by_key(|task| task.id.generation);
         for (waiter, awaited) in awaits {
-            let at = tasks.binary_search_by_key(&waiter.generation, |task| task.id.generation);
+            let at = tasks.binary_search_by_key(&waiter, |task| task.id.number());
             if let Ok(at) = at {
                 tasks[at].awaits = Some(awaited);
             }
         }
         Snapshot {
             tasks,
-            polls: self.counters.polls.get(),
+            polls: self.table.polls(),
             main_awaits,
         }
+    }
+
+    fn source_of(&self, slot: Slot) -> WakeSource {
+        match slot.state().source() {
+            Source::Spawn => WakeSource::Spawn,
+            Source::Task => {
+                // The slot has the lower half: it is the last task with such a number.
+                const HALF: u64 = 1 << 32;
+                let newest = self.table.spawned();
+                let number = newest - (newest % HALF) + u64::from(slot.woken_by());
+                let number = if number > newest { number - HALF } else { number };
+                WakeSource::Task(TaskId { number })
+            }
+            Source::MainFuture => WakeSource::MainFuture,
+            Source::Owner => WakeSource::Owner,
+            Source::Thread => WakeSource::Thread,
+        }
+    }
+}
+
+fn state_of(slot: Slot) -> TaskState {
+    let state = slot.state();
+    if state.has(State::POLLING) {
+        TaskState::Polling
+    } else if state.has(State::QUEUED) {
+        TaskState::Ready
+    } else if state.has(State::DEFERRED) {
+        TaskState::Deferred
+    } else {
+        TaskState::Waiting
     }
 }

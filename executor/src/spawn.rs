@@ -5,13 +5,13 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
-use std::rc::{Rc, Weak};
+use std::rc::Weak;
 
 use futures_task::{FutureObj, LocalFutureObj, LocalSpawn, Spawn};
 
 use crate::core::Core;
 use crate::group::Group;
-use crate::join::{Completion, JoinCell, JoinHandle};
+use crate::join::JoinHandle;
 use crate::refusal::{Op, Reason, Refused};
 use crate::table::NewTask;
 
@@ -155,16 +155,13 @@ impl TaskBuilder {
             let refused = core.refuse(op, Reason::ForeignGroup, location);
             return Err(SpawnError::new(future, refused));
         }
-        let cell = JoinCell::new();
-        let id = core.insert(NewTask {
-            future: Box::pin(future),
-            completion: Rc::clone(&cell) as Rc<dyn Completion>,
+        let new = NewTask {
             name: self.name,
             group: self.group.as_ref().map(Group::id),
             deferred: op == Op::Defer,
             spawned_at: location,
-        });
-        Ok(JoinHandle::new(cell, Rc::downgrade(&core), id))
+        };
+        Ok(core.insert(future, new))
     }
 }
 

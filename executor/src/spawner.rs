@@ -1,6 +1,5 @@
 //! Spawns tasks from other threads, and tells other threads how they ended.
 
-use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
@@ -11,13 +10,14 @@ use std::task::{Context, Poll, Waker};
 use futures_task::{FutureObj, Spawn};
 
 use crate::core::Core;
-use crate::ids::{Target, TaskId};
-use crate::join::{Completion, JoinError, Waiter};
+use crate::extra::{End, Waiter};
+use crate::join::{JoinError, JoinHandle};
 use crate::refusal::{Op, Refused};
 use crate::remote::{Message, Remote};
 use crate::spawn::SpawnError;
 use crate::sync::{Arc, Mutex, catch, lock};
-use crate::table::NewTask;
+use crate::table::{Doom, NewTask};
+use crate::task::Key;
 
 /// Spawns tasks from any thread; a weak handle.
 ///
@@ -122,8 +122,7 @@ fn start<S, F>(
     F: Future + 'static,
     F::Output: Send,
 {
-    let completion = RemoteCompletion(cell);
-    let aborted = core.is_some() && lock(&completion.0.inner).aborted;
+    let aborted = core.is_some() && lock(&cell.inner).aborted;
     let Some(core) = core.filter(|_| !aborted) else {
         // As for a task in the table: dropped first, then answered, with the panic if it panicked.
         let error = match catch(|| drop(seed)) {
@@ -131,29 +130,36 @@ fn start<S, F>(
             Ok(()) if aborted => JoinError::Aborted,
             Ok(()) => JoinError::ExecutorGone,
         };
-        return completion.end(error);
+        return cell.end(Err(error));
     };
     let future = match catch(|| grow(seed)) {
         Ok(future) => future,
-        Err(payload) => return completion.end(JoinError::Panicked(payload)),
+        Err(payload) => return cell.end(Err(JoinError::Panicked(payload))),
     };
-    let cell = Arc::clone(&completion.0);
-    let id = core.insert(NewTask {
-        future: Box::pin(future),
-        completion: Rc::new(completion),
+    let new = NewTask {
         name: None,
         group: None,
         deferred: false,
         spawned_at,
-    });
+    };
+    let task = core.insert(future, new);
+    let key = task.key();
+    // Hooks ran: they may have shut the executor down.
+    if let Some(outcome) = task.take_outcome() {
+        return cell.end(outcome);
+    }
     let aborted = {
         let mut inner = lock(&cell.inner);
-        inner.id = Some(id);
+        inner.key = Some(key);
         inner.aborted
     };
+    if let Some(slot) = core.table.arena.resolve(key) {
+        let end = Box::new(RemoteEnd { cell, task });
+        drop(core.table.set_waiter(slot, Waiter::End(end)));
+    }
     if aborted {
-        // Asked for between the two locks, when there was no id to send.
-        core.end_task(id, crate::table::Doom::Aborted);
+        // Asked for between the two locks, when there was no key to send.
+        core.end_task(key, Doom::Aborted);
     }
 }
 
@@ -202,7 +208,7 @@ struct Inner<T> {
     outcome: Outcome<T>,
     waiter: Option<Waker>,
     /// Known once the owner has spawned the task.
-    id: Option<TaskId>,
+    key: Option<Key>,
     aborted: bool,
     /// The handle is gone.
     detached: bool,
@@ -220,57 +226,42 @@ impl<T> RemoteCell<T> {
             inner: Mutex::new(Inner {
                 outcome: Outcome::Pending,
                 waiter: None,
-                id: None,
+                key: None,
                 aborted: false,
                 detached: false,
             }),
         }
     }
 
-    /// Stores an outcome and returns the old one, to be dropped without the lock.
-    fn replace(&self, outcome: Outcome<T>) -> Outcome<T> {
-        std::mem::replace(&mut lock(&self.inner).outcome, outcome)
-    }
-}
-
-/// The executor's end.
-struct RemoteCompletion<T>(Arc<RemoteCell<T>>);
-
-impl<T: Send + 'static> RemoteCompletion<T> {
-    /// Ends a task that never was in the table.
-    fn end(&self, error: JoinError) {
-        self.fail(error);
-        if let Waiter::Foreign(waker) = self.take_waiter() {
-            waker.wake();
+    /// Stores the outcome and wakes who awaits it; both with nothing locked.
+    fn end(&self, outcome: Result<T, JoinError>) {
+        let (old, waiter) = {
+            let mut inner = lock(&self.inner);
+            let old = std::mem::replace(&mut inner.outcome, Outcome::Ended(outcome));
+            (old, inner.waiter.take())
+        };
+        drop(old);
+        if let Some(waiter) = waiter {
+            waiter.wake();
         }
     }
 }
 
-impl<T: Send + 'static> Completion for RemoteCompletion<T> {
-    fn deposit(&self, output: &mut dyn Any) {
-        if let Some(output) = output.downcast_mut::<Option<T>>().and_then(Option::take) {
-            drop(self.0.replace(Outcome::Ended(Ok(output))));
+/// The way of a task's outcome to its remote handle.
+struct RemoteEnd<T> {
+    cell: Arc<RemoteCell<T>>,
+    task: JoinHandle<T>,
+}
+
+impl<T: Send + 'static> End for RemoteEnd<T> {
+    fn end(self: Box<Self>) {
+        if let Some(outcome) = self.task.take_outcome() {
+            self.cell.end(outcome);
         }
-    }
-
-    fn fail(&self, error: JoinError) {
-        drop(self.0.replace(Outcome::Ended(Err(error))));
-    }
-
-    fn take_waiter(&self) -> Waiter {
-        lock(&self.0.inner)
-            .waiter
-            .take()
-            .map_or(Waiter::Nobody, Waiter::Foreign)
-    }
-
-    fn awaited_by(&self) -> Option<Target> {
-        // What it keeps are wakers, which do not tell whose they are.
-        None
     }
 
     fn is_detached(&self) -> bool {
-        lock(&self.0.inner).detached
+        lock(&self.cell.inner).detached
     }
 }
 
@@ -301,13 +292,13 @@ impl<T> RemoteJoinHandle<T> {
     ///
     /// The future is dropped there, when the executor is driven next.
     pub fn abort(&self) {
-        let id = {
+        let key = {
             let mut inner = lock(&self.cell.inner);
             inner.aborted = true;
-            inner.id
+            inner.key
         };
-        if let Some(id) = id {
-            self.remote.send(Message::Abort(id));
+        if let Some(key) = key {
+            self.remote.send(Message::Abort(key));
         }
     }
 }

@@ -1,68 +1,26 @@
-//! Holds every task and knows which are ready; runs no foreign code.
+//! Knows every task and which are ready; runs no foreign code.
 //!
-//! All of it sits behind one `RefCell` of the core, so nothing in this file polls, wakes or
-//! drops a future: what must be dropped is returned to the caller.
-//!
-//! ```text
-//!            insert(deferred)
-//!        ┌──────────────────► Deferred ──────────┐
-//!        │                                       │ 5 release
-//!   spawn┤ insert                                ▼
-//!        └──────────────────────────────────► Queued ◄──────────┐
-//!                                               │               │
-//!                                    2 begin_poll               │ 1 wake
-//!                                               ▼               │
-//!     removed ◄── 4 remove ── any  ◄──────── Polling ─────────► Idle
-//!                                               │   3 end_poll
-//!                                               └─► Queued, when it was woken meanwhile
-//! ```
+//! A task is a slot of the arena (src/task.rs); src/state.rs draws its life, and the edges
+//! named here are those of that diagram. What must be dropped is returned to the caller.
 //!
 //! Rules:
-//! 1. A task is in the ready lists exactly while its stage is `Queued`.
-//! 2. A task on the stack (`Polling`) is in no ready list: it is never polled again and
-//!    never a candidate. A wake is noted in its stage and queues it when the poll ends.
-//! 3. Only `remove` takes a task out, and never one that is `Polling`: whoever wants that
-//!    dooms it, and the end of the poll removes it.
+//! 1. A task is in the ready lists exactly while its state has `QUEUED`.
+//! 2. A task on the stack (`POLLING`) is in no ready list: it is never polled again and never
+//!    a candidate. A wake is noted in its state and queues it when the poll ends.
+//! 3. Only `take` takes a task out, and never one that is `POLLING`: whoever wants that dooms
+//!    it, and the end of the poll takes it out.
+//! 4. The ready list is in the order of the wakes, and so is `since` along it.
 
 use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::panic::Location;
-use std::rc::Rc;
 
-use slab::Slab;
-
-use crate::core::has_waker;
-use crate::group::GroupTable;
-use crate::ids::{GroupId, TaskId};
-use crate::join::{BoxedTask, Completion};
-use crate::list::{Chain, Linked, Links, List};
+use crate::extra::{Extra, Extras, Waiter};
+use crate::ids::GroupId;
 use crate::schedule::Shuffler;
-use crate::snapshot::WakeSource;
-use crate::sync::Arc;
-use crate::wake::WakeCell;
-
-/// Where a task is in its life.
-pub(crate) enum Stage {
-    /// Waits for a wake.
-    Idle(BoxedTask),
-    /// Is ready.
-    Queued(BoxedTask),
-    /// Waits for the end of a phase; a wake changes nothing.
-    Deferred(BoxedTask),
-    /// Is on the native stack.
-    Polling(Meanwhile),
-}
-
-/// What happened to a task while it was on the stack.
-#[derive(Debug, Default)]
-pub(crate) struct Meanwhile {
-    /// It was woken.
-    pub(crate) woken: bool,
-    /// Its wake cell was claimed by another thread and has to be opened again before the
-    /// next poll; the poller holds the cell.
-    pub(crate) reopen: bool,
-    /// It is to be dropped when the poll ends.
-    pub(crate) doom: Option<Doom>,
-}
+use crate::state::{Source, State};
+use crate::task::{Arena, Birth, NO_EXTRA, Owned, Slot};
 
 /// Why a task ends without a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,55 +30,8 @@ pub(crate) enum Doom {
     ExecutorGone,
 }
 
-/// One task.
-pub(crate) struct Slot {
-    generation: u64,
-    pub(crate) stage: Stage,
-    pub(crate) completion: Rc<dyn Completion>,
-    /// Kept from poll to poll only while a waker is out there.
-    pub(crate) cell: Option<Arc<WakeCell>>,
-    pub(crate) name: Option<Cow<'static, str>>,
-    group: Option<u32>,
-    links: [Links; 3],
-    /// When it was queued, counted in wakes.
-    stamp: u64,
-    /// When it came into its stage, counted in polls of the executor.
-    pub(crate) since: u64,
-    pub(crate) last_wake: WakeSource,
-    pub(crate) spawned_at: &'static Location<'static>,
-}
-
-impl Linked for Slot {
-    fn links(&mut self, chain: Chain) -> &mut Links {
-        &mut self.links[chain as usize]
-    }
-
-    fn next(&self, chain: Chain) -> u32 {
-        self.links[chain as usize].next()
-    }
-}
-
-impl Slot {
-    pub(crate) fn group_index(&self) -> Option<u32> {
-        self.group
-    }
-
-    /// What is left to do when a task ends: drop, answer, drop.
-    pub(crate) fn into_parts(
-        self,
-    ) -> (Option<BoxedTask>, Rc<dyn Completion>, Option<Arc<WakeCell>>) {
-        let future = match self.stage {
-            Stage::Idle(future) | Stage::Queued(future) | Stage::Deferred(future) => Some(future),
-            Stage::Polling(_) => None,
-        };
-        (future, self.completion, self.cell)
-    }
-}
-
-/// What a new task consists of.
+/// What is known of a new task besides its future.
 pub(crate) struct NewTask {
-    pub(crate) future: BoxedTask,
-    pub(crate) completion: Rc<dyn Completion>,
     pub(crate) name: Option<Cow<'static, str>>,
     pub(crate) group: Option<GroupId>,
     pub(crate) deferred: bool,
@@ -139,305 +50,291 @@ pub(crate) enum Woken {
     Nothing,
 }
 
-/// What an abort found.
-#[must_use]
-pub(crate) enum Removed {
-    /// The task; whoever gets it finishes it.
-    Task(Slot),
-    /// It is on the stack and ends with its poll.
-    Doomed,
-    /// There is no such task.
-    Gone,
-}
+/// Stand-ins of main futures are numbered from here, so that no task has such a number.
+const FIRST_MAIN: u64 = 1 << 63;
 
 /// All tasks and groups of one executor.
 pub(crate) struct Table {
-    slots: Slab<Slot>,
-    ready: List,
-    pub(crate) groups: GroupTable,
-    next_generation: u64,
-    next_stamp: u64,
-    /// How many polls the executor has made.
-    pub(crate) polls: u64,
-    shuffler: Option<Shuffler>,
+    pub(crate) arena: Arena,
+    head: Cell<Option<Slot>>,
+    tail: Cell<Option<Slot>>,
+    ready: Cell<usize>,
+    live: Cell<usize>,
+    next_number: Cell<u64>,
+    next_main: Cell<u64>,
+    /// How many polls the executor has begun.
+    polls: Cell<u64>,
+    pub(crate) extras: RefCell<Extras>,
+    shuffler: Option<RefCell<Shuffler>>,
 }
 
 impl Table {
-    pub(crate) fn new(shuffler: Option<Shuffler>) -> Self {
+    pub(crate) fn new(arena: Arena, shuffler: Option<Shuffler>) -> Self {
         Self {
-            slots: Slab::new(),
-            ready: List::new(Chain::Ready),
-            groups: GroupTable::new(),
-            next_generation: 1,
-            next_stamp: 0,
-            polls: 0,
-            shuffler,
+            arena,
+            head: Cell::new(None),
+            tail: Cell::new(None),
+            ready: Cell::new(0),
+            live: Cell::new(0),
+            next_number: Cell::new(1),
+            next_main: Cell::new(FIRST_MAIN),
+            polls: Cell::new(0),
+            extras: RefCell::default(),
+            shuffler: shuffler.map(RefCell::new),
         }
     }
 
     pub(crate) fn live(&self) -> usize {
-        self.slots.len()
+        self.live.get()
     }
 
     pub(crate) fn ready(&self) -> usize {
-        self.ready.len()
+        self.ready.get()
     }
 
-    /// The stamp that the next queued task gets: a round polls what is stamped below it.
-    pub(crate) fn now(&self) -> u64 {
-        self.next_stamp
+    /// Polls begun so far, which is the executor's clock: a round polls what became ready
+    /// before it (rule 4).
+    pub(crate) fn polls(&self) -> u64 {
+        self.polls.get()
     }
 
-    pub(crate) fn get(&self, id: TaskId) -> Option<&Slot> {
-        let slot = self.slots.get(id.index as usize)?;
-        (slot.generation == id.generation).then_some(slot)
+    /// Tasks spawned so far.
+    pub(crate) fn spawned(&self) -> u64 {
+        self.next_number.get() - 1
     }
 
-    pub(crate) fn get_mut(&mut self, id: TaskId) -> Option<&mut Slot> {
-        let slot = self.slots.get_mut(id.index as usize)?;
-        (slot.generation == id.generation).then_some(slot)
-    }
-
-    pub(crate) fn ids(&self) -> impl Iterator<Item = (TaskId, &Slot)> {
-        self.slots
-            .iter()
-            .map(|(index, slot)| (id_of(index, slot), slot))
+    /// The live tasks, oldest first. Foreign code may end some and make others in their slots:
+    /// take keys along.
+    pub(crate) fn tasks(&self) -> Vec<Slot> {
+        let mut slots = self.arena.slots();
+        slots.retain(|slot| {
+            let state = slot.state();
+            state.has(State::LIVE) && !state.has_any(State::ENDING.with(State::MAIN))
+        });
+        slots.sort_unstable_by_key(|slot| slot.number());
+        slots
     }
 
     /// Takes a task in, ready unless it is deferred.
-    pub(crate) fn insert(&mut self, new: NewTask) -> TaskId {
-        let generation = self.next_generation;
-        self.next_generation += 1;
-        let group = new.group.map(|group| group.index);
-        let index = self.slots.insert(Slot {
-            generation,
-            stage: Stage::Deferred(new.future),
-            completion: new.completion,
-            cell: None,
-            name: new.name,
-            group,
-            links: [Links::UNLINKED; 3],
-            stamp: 0,
-            since: self.polls,
-            last_wake: WakeSource::Spawn,
-            spawned_at: new.spawned_at,
-        });
-        let index = u32::try_from(index).expect("fewer than 2^32 tasks fit into memory");
-        if let Some(group) = group {
-            self.groups
-                .entry(group)
-                .members
-                .push_back(&mut self.slots, index);
+    #[inline]
+    pub(crate) fn insert<F: Future + 'static>(&self, future: F, new: NewTask) -> Owned<F::Output> {
+        let number = self.next_number.get();
+        self.next_number.set(number + 1);
+        let state = State::LIVE.with(State::HANDLE).with(State::FUTURE);
+        let task = self.arena.spawn(
+            future,
+            Birth {
+                number,
+                spawned_at: new.spawned_at,
+                since: self.polls.get(),
+                state: state.with(State::DEFERRED),
+            },
+        );
+        self.live.set(self.live.get() + 1);
+        let slot = task.slot();
+        if new.name.is_some() || new.group.is_some() {
+            let group = new.group.map(|group| group.index);
+            let extra = Extra::new(slot, new.name, group);
+            slot.set_extra(self.extras.borrow_mut().add(extra));
         }
-        let id = TaskId { index, generation };
         if !new.deferred {
-            self.release(id);
+            self.release(slot);
         }
-        id
+        task
     }
 
     /// Makes a deferred task ready (edge 5).
-    pub(crate) fn release(&mut self, id: TaskId) {
-        if matches!(
-            self.get(id),
-            Some(Slot {
-                stage: Stage::Deferred(_),
-                ..
-            })
-        ) {
-            self.queue(id.index);
+    #[inline]
+    pub(crate) fn release(&self, slot: Slot) {
+        if slot.state().has(State::DEFERRED) {
+            slot.update(|state| state.without(State::DEFERRED));
+            self.queue(slot);
         }
+    }
+
+    /// Whether a wake would do nothing: the task is ready, deferred or gone.
+    #[inline(always)]
+    pub(crate) fn is_deaf(state: State) -> bool {
+        const DEAF: State = State::QUEUED
+            .with(State::DEFERRED)
+            .with(State::ENDING)
+            .with(State::WOKEN);
+        state.has_any(DEAF) || !state.has(State::LIVE)
     }
 
     /// Makes a task ready, or notes that it is to be (edge 1).
-    pub(crate) fn wake(&mut self, id: TaskId, source: WakeSource) -> Woken {
-        let Some(slot) = self.get_mut(id) else {
+    #[inline]
+    pub(crate) fn wake(&self, slot: Slot, source: Source, by: u64) -> Woken {
+        let state = slot.state();
+        if Self::is_deaf(state) {
             return Woken::Nothing;
-        };
-        match &mut slot.stage {
-            Stage::Idle(_) => {
-                slot.last_wake = source;
-                self.queue(id.index);
-                Woken::Queued
-            }
-            Stage::Polling(meanwhile) if !meanwhile.woken => {
-                meanwhile.woken = true;
-                slot.last_wake = source;
-                Woken::Noted
-            }
-            Stage::Polling(_) | Stage::Queued(_) | Stage::Deferred(_) => Woken::Nothing,
+        }
+        // As far as it fits; `Snapshot` makes up for the rest.
+        slot.set_woken_by(by as u32);
+        let state = state.woken_from(source);
+        if !state.has_any(State::POLLING.with(State::MAIN)) {
+            slot.update(|_| state);
+            self.queue(slot);
+            return Woken::Queued;
+        }
+        slot.update(|_| state.with(State::WOKEN));
+        if state.has(State::MAIN) {
+            Woken::Queued
+        } else {
+            Woken::Noted
         }
     }
 
-    /// The task to poll next of those stamped below `end`.
-    pub(crate) fn next_ready(&mut self, end: u64) -> Option<TaskId> {
-        let mut index = self.ready.head()?;
-        if self.slots[index as usize].stamp >= end {
+    /// The task to poll next of those that were ready when the executor had begun `round`
+    /// polls.
+    #[inline]
+    pub(crate) fn next_ready(&self, round: u64) -> Option<Slot> {
+        let head = self.head.get()?;
+        if head.since() > round {
             return None;
         }
-        if let Some(shuffler) = &mut self.shuffler {
-            // Stamps grow along the list: the candidates are its beginning.
-            let candidates = walk(&self.ready, &self.slots)
-                .take_while(|&index| self.slots[index as usize].stamp < end);
-            let chosen = shuffler.below(candidates.count());
-            index = walk(&self.ready, &self.slots).nth(chosen)?;
-        }
-        Some(id_of(index as usize, &self.slots[index as usize]))
+        let Some(shuffler) = &self.shuffler else {
+            return Some(head);
+        };
+        // Rule 4: the candidates are the list's beginning.
+        let candidates = || {
+            std::iter::successors(Some(head), |slot| slot.next())
+                .take_while(|slot| slot.since() <= round)
+        };
+        let chosen = shuffler.borrow_mut().below(candidates().count());
+        candidates().nth(chosen)
     }
 
     /// The task of this group to poll next.
-    pub(crate) fn next_ready_in(&mut self, group: GroupId) -> Option<TaskId> {
-        let ready = &self.groups.get(group)?.ready;
-        let mut index = ready.head()?;
-        if let Some(shuffler) = &mut self.shuffler {
-            let chosen = shuffler.below(ready.len());
-            index = walk(ready, &self.slots).nth(chosen)?;
-        }
-        Some(id_of(index as usize, &self.slots[index as usize]))
+    pub(crate) fn next_ready_in(&self, group: GroupId) -> Option<Slot> {
+        let mut shuffler = self.shuffler.as_ref().map(RefCell::borrow_mut);
+        self.extras
+            .borrow()
+            .next_ready_in(group, shuffler.as_deref_mut())
     }
 
-    /// Takes a ready task's future out for the executor's poll of this number (edge 2).
-    pub(crate) fn begin_poll(
-        &mut self,
-        id: TaskId,
-        poll: u64,
-    ) -> Option<(BoxedTask, Option<Arc<WakeCell>>)> {
-        if !matches!(self.get(id)?.stage, Stage::Queued(_)) {
+    /// Counts a poll of a main future.
+    pub(crate) fn count_poll(&self) {
+        self.polls.set(self.polls.get() + 1);
+    }
+
+    /// Takes a ready task off the list for a poll (edge 2).
+    #[inline]
+    pub(crate) fn begin_poll(&self, slot: Slot) {
+        debug_assert!(slot.state().has(State::QUEUED), "rule 1");
+        let poll = self.polls.get() + 1;
+        self.polls.set(poll);
+        self.unqueue(slot);
+        let state = slot.state().without(State::QUEUED).with(State::POLLING);
+        slot.enter(state, poll);
+    }
+
+    /// Puts a pending task back (edge 3); the doomed are not for this.
+    #[inline]
+    pub(crate) fn end_poll(&self, slot: Slot) {
+        let state = slot.state();
+        let woken = state.has(State::WOKEN);
+        let state = state.without(State::POLLING.with(State::WOKEN));
+        slot.enter(state, self.polls.get());
+        if woken {
+            self.queue(slot);
+        }
+    }
+
+    /// Takes a task out (edge 4); whoever does it brings it to its end.
+    pub(crate) fn take(&self, slot: Slot) {
+        let state = slot.state();
+        debug_assert!(!state.has(State::ENDING), "rule 3");
+        if state.has(State::QUEUED) {
+            self.unqueue(slot);
+        }
+        let gone = State::QUEUED
+            .with(State::POLLING)
+            .with(State::DEFERRED)
+            .with(State::WOKEN);
+        slot.update(|_| state.without(gone).with(State::ENDING));
+        self.live.set(self.live.get() - 1);
+        if slot.extra() != NO_EXTRA {
+            self.extras.borrow_mut().leave(slot.extra());
+        }
+    }
+
+    /// The place of a main future, which is to be polled at once.
+    pub(crate) fn stand_in(&self, spawned_at: &'static Location<'static>) -> Slot {
+        let number = self.next_main.get();
+        self.next_main.set(number + 1);
+        self.arena.stand_in(Birth {
+            number,
+            spawned_at,
+            since: self.polls.get(),
+            state: State::LIVE.with(State::MAIN).with(State::WOKEN),
+        })
+    }
+
+    // --- Extras.
+
+    pub(crate) fn name(&self, slot: Slot) -> Option<Cow<'static, str>> {
+        if slot.extra() == NO_EXTRA {
             return None;
         }
-        self.polls = poll;
-        self.unqueue(id.index);
-        let slot = &mut self.slots[id.index as usize];
-        slot.since = poll;
-        let stage = std::mem::replace(&mut slot.stage, Stage::Polling(Meanwhile::default()));
-        match stage {
-            Stage::Queued(future) => Some((future, slot.cell.take())),
-            _ => None,
-        }
+        self.extras.borrow().get(slot.extra()).name.clone()
     }
 
-    /// What happened to a task on the stack since its poll began.
-    pub(crate) fn meanwhile(&mut self, id: TaskId) -> Option<&mut Meanwhile> {
-        match &mut self.get_mut(id)?.stage {
-            Stage::Polling(meanwhile) => Some(meanwhile),
-            _ => None,
-        }
-    }
-
-    /// Takes the cell of a task that has a waker out, the one of `hint` if it has: usually the
-    /// task that had one last time still does, and the search ends there.
-    pub(crate) fn take_witness(&mut self, hint: Option<TaskId>) -> Option<(TaskId, Arc<WakeCell>)> {
-        let speaks = |slot: &Slot| slot.cell.as_ref().is_some_and(has_waker);
-        let id = match hint.and_then(|id| self.get(id)) {
-            Some(slot) if speaks(slot) => hint?,
-            _ => self.ids().find(|(_, slot)| speaks(slot))?.0,
-        };
-        let cell = self.get_mut(id)?.cell.take()?;
-        Some((id, cell))
-    }
-
-    /// Puts a cell back, or returns it if its task is gone.
-    pub(crate) fn give_cell(&mut self, id: TaskId, cell: Arc<WakeCell>) -> Option<Arc<WakeCell>> {
-        match self.get_mut(id) {
-            Some(slot) => slot.cell.replace(cell),
-            None => Some(cell),
-        }
-    }
-
-    /// Puts a pending future back (edge 3).
-    pub(crate) fn end_poll(&mut self, id: TaskId, future: BoxedTask, cell: Option<Arc<WakeCell>>) {
-        let polls = self.polls;
-        let Some(slot) = self.get_mut(id) else {
-            unreachable!("rule 3: nobody removes a task that is on the stack");
-        };
-        slot.cell = cell;
-        slot.since = polls;
-        match std::mem::replace(&mut slot.stage, Stage::Idle(future)) {
-            Stage::Polling(Meanwhile { woken: true, .. }) => self.queue(id.index),
-            Stage::Polling(_) => {}
-            _ => unreachable!("rule 3: only the poller ends `Polling`"),
-        }
-    }
-
-    /// Takes a task out, or dooms it when it is on the stack (edge 4).
-    pub(crate) fn remove(&mut self, id: TaskId, doom: Doom) -> Removed {
-        match self.get_mut(id).map(|slot| &mut slot.stage) {
-            None => Removed::Gone,
-            Some(Stage::Polling(meanwhile)) => {
-                meanwhile.doom.get_or_insert(doom);
-                Removed::Doomed
+    /// Sets who is woken when the task ends; returns who was, to be dropped with nothing
+    /// borrowed.
+    pub(crate) fn set_waiter(&self, slot: Slot, waiter: Waiter) -> Waiter {
+        let mut extras = self.extras.borrow_mut();
+        if slot.extra() == NO_EXTRA {
+            if let Waiter::Nobody = waiter {
+                return waiter;
             }
-            Some(_) => Removed::Task(self.take(id)),
+            slot.set_extra(extras.add(Extra::new(slot, None, None)));
+        }
+        std::mem::replace(&mut extras.get_mut(slot.extra()).waiter, waiter)
+    }
+
+    /// Takes out what a task that has left its group still had besides its slot.
+    pub(crate) fn take_extra(&self, slot: Slot) -> Option<Extra> {
+        if slot.extra() == NO_EXTRA {
+            return None;
+        }
+        let extra = self.extras.borrow_mut().remove(slot.extra());
+        slot.set_extra(NO_EXTRA);
+        Some(extra)
+    }
+
+    // --- The ready list.
+
+    #[inline]
+    fn queue(&self, slot: Slot) {
+        let tail = self.tail.replace(Some(slot));
+        slot.set_prev(tail);
+        slot.set_next(None);
+        match tail {
+            Some(tail) => tail.set_next(Some(slot)),
+            None => self.head.set(Some(slot)),
+        }
+        self.ready.set(self.ready.get() + 1);
+        slot.enter(slot.state().with(State::QUEUED), self.polls.get());
+        if slot.extra() != NO_EXTRA {
+            self.extras.borrow_mut().queue(slot.extra());
         }
     }
 
-    /// Takes a task out; its future, if it was being polled, is with the caller.
-    pub(crate) fn take(&mut self, id: TaskId) -> Slot {
-        if matches!(self.slots[id.index as usize].stage, Stage::Queued(_)) {
-            self.unqueue(id.index);
+    #[inline]
+    fn unqueue(&self, slot: Slot) {
+        let (prev, next) = (slot.prev(), slot.next());
+        match prev {
+            Some(prev) => prev.set_next(next),
+            None => self.head.set(next),
         }
-        if let Some(group) = self.slots[id.index as usize].group {
-            self.groups
-                .entry(group)
-                .members
-                .unlink(&mut self.slots, id.index);
-            self.groups.free_unused(group);
+        match next {
+            Some(next) => next.set_prev(prev),
+            None => self.tail.set(prev),
         }
-        self.slots.remove(id.index as usize)
-    }
-
-    /// The live tasks of a group, oldest first.
-    pub(crate) fn members(&self, group: GroupId) -> Vec<TaskId> {
-        let Some(entry) = self.groups.get(group) else {
-            return Vec::new();
-        };
-        walk(&entry.members, &self.slots)
-            .map(|index| id_of(index as usize, &self.slots[index as usize]))
-            .collect()
-    }
-
-    /// Moves any stage that holds a future to `Queued` and links it (rule 1).
-    fn queue(&mut self, index: u32) {
-        let slot = &mut self.slots[index as usize];
-        // The placeholder lives for two lines; it spares an unsafe or an `Option`.
-        let stage = std::mem::replace(&mut slot.stage, Stage::Polling(Meanwhile::default()));
-        slot.stage = match stage {
-            Stage::Idle(future) | Stage::Deferred(future) => Stage::Queued(future),
-            Stage::Queued(_) | Stage::Polling(_) => {
-                unreachable!("rule 1: only an idle or deferred task is queued")
-            }
-        };
-        slot.stamp = self.next_stamp;
-        slot.since = self.polls;
-        self.next_stamp += 1;
-        let group = slot.group;
-        self.ready.push_back(&mut self.slots, index);
-        if let Some(group) = group {
-            self.groups
-                .entry(group)
-                .ready
-                .push_back(&mut self.slots, index);
+        self.ready.set(self.ready.get() - 1);
+        if slot.extra() != NO_EXTRA {
+            self.extras.borrow_mut().unqueue(slot.extra());
         }
     }
-
-    fn unqueue(&mut self, index: u32) {
-        self.ready.unlink(&mut self.slots, index);
-        if let Some(group) = self.slots[index as usize].group {
-            self.groups
-                .entry(group)
-                .ready
-                .unlink(&mut self.slots, index);
-        }
-    }
-}
-
-fn id_of(index: usize, slot: &Slot) -> TaskId {
-    TaskId {
-        index: index as u32,
-        generation: slot.generation,
-    }
-}
-
-fn walk<'a>(list: &'a List, slots: &'a Slab<Slot>) -> impl Iterator<Item = u32> + 'a {
-    std::iter::successors(list.head(), |&index| list.after(slots, index))
 }

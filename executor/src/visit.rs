@@ -5,11 +5,10 @@ use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Weak;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use crate::core::Core;
-use crate::drive::Drive;
-use crate::ids::Target;
+use crate::drive::{Drive, Main};
 use crate::refusal::{Op, Reason, Refused};
 use crate::tick::Budget;
 
@@ -69,9 +68,8 @@ impl<F: Future> Future for RunUntil<F> {
         core.remote.keep_visitor(visit, cx.waker().clone());
         let mut drive = Drive::begin(&core, this.location);
         {
-            // Its waker is the other executor's, and never one of ours.
-            let _poll = core.begin_poll(Target::VISITOR, Waker::noop());
-            if let Poll::Ready(output) = this.future.as_mut().poll(cx) {
+            let main = Main::begin(&core, this.location);
+            if let Poll::Ready(output) = main.poll(&core, Some(cx), this.future.as_mut()) {
                 return Poll::Ready(Ok(output));
             }
         }
@@ -80,7 +78,7 @@ impl<F: Future> Future for RunUntil<F> {
         if !core.is_open() {
             return Poll::Ready(Err(core.refuse(op, Reason::Closed, this.location)));
         }
-        let more = core.table.borrow().ready() > 0;
+        let more = core.table.ready() > 0;
         drop(drive);
         if more {
             cx.waker().wake_by_ref();
@@ -117,7 +115,7 @@ impl Core {
         self.visitors.set(self.visitors.get() - 1);
         self.remote.drop_visitor(visit);
         // Somebody else has to go on with what is ready.
-        if self.is_open() && self.drives() == 0 && self.table.borrow().ready() > 0 {
+        if self.is_open() && self.drives() == 0 && self.table.ready() > 0 {
             self.remote.wake_host();
         }
     }

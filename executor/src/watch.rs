@@ -20,7 +20,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::core::{Activity, Core};
-use crate::ids::Target;
 use crate::phase::PhaseKind;
 
 /// Looks at an executor from any thread; cheap to clone, outlives the executor.
@@ -155,13 +154,10 @@ impl Core {
             PhaseKind::Instantiating => 1,
             PhaseKind::Custom => 2,
         };
-        let number = match self.current() {
-            Some(Target::Task(id)) => id.number() & MAX_NUMBER,
-            Some(Target::Main(_)) | None => 0,
-        };
+        let number = self.current().map_or(0, |slot| slot.number() & MAX_NUMBER);
         let depth = u64::from(depth).min(MAX_DEPTH);
         let state = activity | phase << 3 | depth << 5 | number << 16;
-        watched.polls.store(self.counters.polls.get(), Relaxed);
+        watched.polls.store(self.table.polls(), Relaxed);
         watched.state.store(state, Relaxed);
         if watched.stamps {
             let nanos = watched.born.elapsed().as_nanos();
