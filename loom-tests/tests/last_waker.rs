@@ -46,12 +46,12 @@ fn a_thread_drops_the_last_waker(wakes: bool) {
 
 #[test]
 fn the_drop_of_the_last_waker_ends_the_sleep() {
-    explore(None, 10, || a_thread_drops_the_last_waker(false));
+    explore(Some(3), 10, || a_thread_drops_the_last_waker(false));
 }
 
 #[test]
 fn a_wake_before_the_drop_of_the_last_waker_is_met_before_the_claim() {
-    explore(None, 50, || a_thread_drops_the_last_waker(true));
+    explore(Some(3), 50, || a_thread_drops_the_last_waker(true));
 }
 
 #[test]

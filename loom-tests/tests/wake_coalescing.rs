@@ -86,12 +86,12 @@ fn two_wakers_wake_once_each() {
 
 #[test]
 fn one_waker_that_wakes_twice_is_heard() {
-    explore(None, 10_000, one_waker_wakes_twice);
+    explore(Some(3), 100, one_waker_wakes_twice);
 }
 
 #[test]
 fn two_wakers_are_heard() {
-    explore(Some(3), 5_000, two_wakers_wake_once_each);
+    explore(Some(2), 500, two_wakers_wake_once_each);
 }
 
 #[test]
