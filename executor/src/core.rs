@@ -259,7 +259,11 @@ impl Core {
         }
         if self.hooks.is_some() {
             let key = task.key();
-            let name = self.table.arena.resolve(key).and_then(|slot| self.table.name(slot));
+            let name = self
+                .table
+                .arena
+                .resolve(key)
+                .and_then(|slot| self.table.name(slot));
             self.hook(|hooks| hooks.on_spawn(task.id(), name.as_deref()));
         }
         if !deferred {
@@ -443,7 +447,8 @@ impl Core {
             PanicPolicy::ResumeDetached if self.is_detached(slot) => {
                 count(&self.counters.panicked);
                 slot.update(|state| state.doomed(Doom::Aborted));
-                slot.take_panic().map_or(AfterEnd::Nothing, AfterEnd::Resume)
+                slot.take_panic()
+                    .map_or(AfterEnd::Nothing, AfterEnd::Resume)
             }
             PanicPolicy::ShutDown => AfterEnd::ShutDown,
             PanicPolicy::ResumeDetached | PanicPolicy::Join => AfterEnd::Nothing,

@@ -483,8 +483,9 @@ impl Core {
 
 /// Watches a task's wakers; false if it has none and nobody else can wake it.
 fn watch(slot: &Slot) -> bool {
-    slot.has_waker() && (slot.watch() || {
-        slot.unwatch();
-        false
-    })
+    slot.has_waker()
+        && (slot.watch() || {
+            slot.unwatch();
+            false
+        })
 }

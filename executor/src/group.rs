@@ -72,7 +72,17 @@ impl Group {
 
     /// How many tasks of exactly this group are not finished, deferred ones included.
     pub fn live(&self) -> usize {
-        let live = |core: &Rc<Core>| Some(core.table.extras.borrow().groups.get(self.id)?.members.len());
+        let live = |core: &Rc<Core>| {
+            Some(
+                core.table
+                    .extras
+                    .borrow()
+                    .groups
+                    .get(self.id)?
+                    .members
+                    .len(),
+            )
+        };
         self.read(live).flatten().unwrap_or(0)
     }
 
@@ -80,7 +90,8 @@ impl Group {
     ///
     /// Wakes by other threads count from the next tick or drive on.
     pub fn ready(&self) -> usize {
-        let ready = |core: &Rc<Core>| Some(core.table.extras.borrow().groups.get(self.id)?.ready.len());
+        let ready =
+            |core: &Rc<Core>| Some(core.table.extras.borrow().groups.get(self.id)?.ready.len());
         self.read(ready).flatten().unwrap_or(0)
     }
 

@@ -26,8 +26,8 @@ use crate::blocking::Mark;
 use crate::core::Core;
 use crate::group::Group;
 use crate::hooks::PhaseEvent;
-use crate::refusal::{PhaseFacts, Refused};
 use crate::ids::TaskId;
+use crate::refusal::{PhaseFacts, Refused};
 use crate::table::Doom;
 use crate::task::Key;
 

@@ -25,8 +25,8 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use crate::core::{Core, drop_payload};
-use crate::task::{Freed, Key};
 use crate::sync::{AtomicUsize, Mutex, Ordering, Queue, at, catch, lock, planted};
+use crate::task::{Freed, Key};
 
 /// Messages are in the queue, or were a moment ago.
 const PENDING: usize = 1 << 0;
@@ -173,7 +173,10 @@ impl Remote {
 
     /// Takes the slots that were given back.
     pub(crate) fn take_back(&self) -> Vec<Freed> {
-        lock(&self.freed).as_mut().map(std::mem::take).unwrap_or_default()
+        lock(&self.freed)
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     /// Collects no slots any more.
@@ -297,7 +300,6 @@ fn call(waker: &Waker) {
 
 impl std::fmt::Debug for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Remote")
-            .finish_non_exhaustive()
+        f.debug_struct("Remote").finish_non_exhaustive()
     }
 }

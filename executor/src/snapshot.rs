@@ -236,7 +236,11 @@ impl Core {
                 const HALF: u64 = 1 << 32;
                 let newest = self.table.spawned();
                 let number = newest - (newest % HALF) + u64::from(slot.woken_by());
-                let number = if number > newest { number - HALF } else { number };
+                let number = if number > newest {
+                    number - HALF
+                } else {
+                    number
+                };
                 WakeSource::Task(TaskId { number })
             }
             Source::MainFuture => WakeSource::MainFuture,

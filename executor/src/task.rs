@@ -168,7 +168,12 @@ impl Slot {
     #[inline(always)]
     fn chunk(&self) -> &Chunk {
         // SAFETY: rule 1; `offset` was set when the chunk was cut into slots.
-        unsafe { self.0.byte_sub(self.header().offset as usize).cast::<Chunk>().as_ref() }
+        unsafe {
+            self.0
+                .byte_sub(self.header().offset as usize)
+                .cast::<Chunk>()
+                .as_ref()
+        }
     }
 
     #[inline(always)]
@@ -285,7 +290,10 @@ impl Slot {
 
     /// Leaves a panic's payload as the outcome, in place of nothing.
     pub(crate) fn put_panic(self, payload: Box<dyn Any + Send>) {
-        debug_assert!(!self.state().has_any(State::PAYLOAD), "rule 4: something is there");
+        debug_assert!(
+            !self.state().has_any(State::PAYLOAD),
+            "rule 4: something is there"
+        );
         let place = self.payload(self.header().vtable.get().align);
         // SAFETY: rule 4, and every payload has room for a panic's.
         unsafe { place.cast::<Box<dyn Any + Send>>().write(payload) };
@@ -354,10 +362,7 @@ impl Slot {
     /// Ends `watch`; after it, what the holders of dropped wakers did has been seen.
     pub(crate) fn unwatch(self) {
         self.update(|state| state.without(State::WATCHED));
-        let before = self
-            .header()
-            .shared
-            .fetch_and(!WATCHED, Ordering::Relaxed);
+        let before = self.header().shared.fetch_and(!WATCHED, Ordering::Relaxed);
         if count(before) == 0 {
             acquire_fence("waker.gone");
         }
@@ -366,7 +371,10 @@ impl Slot {
     /// Frees a slot whose task has ended and whose `Owned` is gone, or makes it a zombie.
     pub(crate) fn retire(self) {
         let (header, chunk) = (self.header(), self.chunk());
-        debug_assert!(!self.state().has_any(State::PAYLOAD), "its payload would be lost");
+        debug_assert!(
+            !self.state().has_any(State::PAYLOAD),
+            "its payload would be lost"
+        );
         let in_use = chunk.core.get().is_some();
         if self.has_waker() {
             if in_use {

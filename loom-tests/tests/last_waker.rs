@@ -46,6 +46,8 @@ fn a_thread_drops_the_last_waker(wakes: bool) {
 
 #[test]
 fn the_drop_of_the_last_waker_ends_the_sleep() {
+    // Three preemptions: one thread is stopped before the count is down, after it, and the
+    // owner once between its look and its sleep.
     explore(Some(3), 10, || a_thread_drops_the_last_waker(false));
 }
 
