@@ -392,9 +392,9 @@ impl Core {
         self.hook(|hooks| hooks.before_poll(TaskId::of(slot)));
         let mark = self.mark();
         let polled = {
-            let _poll = self.begin_poll(slot);
+            let guard = self.begin_poll(slot);
             let waker = slot.waker();
-            catch(|| slot.poll(&waker))
+            catch(|| slot.poll(&waker, guard))
         };
         self.look_at_poll(mark, Some(slot));
         if let Ok(false) = polled {
@@ -407,28 +407,24 @@ impl Core {
 
     /// Ends a task whose poll returned or panicked.
     fn end_polled(self: &Rc<Self>, slot: Slot, panic: Option<Box<dyn Any + Send>>) {
-        if let Some(payload) = panic {
-            // One panic is enough to report; a second one has the same cause.
-            if let Err(second) = catch(|| slot.drop_future()) {
-                drop_payload(second);
-            }
-            if slot.state().has_any(State::PAYLOAD) {
-                drop_payload(payload);
-            } else {
-                slot.put_panic(payload);
-            }
-        }
-        let panicked = slot.state().has(State::PANIC);
-        self.hook(|hooks| {
-            let outcome = if panicked {
+        let outcome = match panic {
+            None => PollOutcome::Completed,
+            Some(payload) => {
+                // One panic is enough to report; a second one has the same cause.
+                if let Err(second) = catch(|| slot.drop_future()) {
+                    drop_payload(second);
+                }
+                if slot.state().has_any(State::PAYLOAD) {
+                    drop_payload(payload);
+                } else {
+                    slot.put_panic(payload);
+                }
                 PollOutcome::Panicked
-            } else {
-                PollOutcome::Completed
-            };
-            hooks.after_poll(TaskId::of(slot), outcome);
-        });
+            }
+        };
+        self.hook(|hooks| hooks.after_poll(TaskId::of(slot), outcome));
         self.table.take(slot);
-        let after = if panicked {
+        let after = if slot.state().has(State::PANIC) {
             self.judge(slot)
         } else {
             AfterEnd::Nothing

@@ -42,7 +42,7 @@ use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-use crate::core::Core;
+use crate::core::{Core, PollGuard};
 use crate::limits;
 use crate::remote::{Message, Remote};
 use crate::state::State;
@@ -86,7 +86,7 @@ struct Header {
 
 /// What is known about a future once its type is erased.
 struct VTable {
-    poll: unsafe fn(Slot, &mut Context<'_>) -> bool,
+    poll: unsafe fn(Slot, &mut Context<'_>, PollGuard<'_>) -> bool,
     drop_future: unsafe fn(Slot),
     drop_value: unsafe fn(Slot),
     /// The payload's alignment.
@@ -118,13 +118,16 @@ impl<F: Future> Of<F> {
     );
 }
 
-/// Polls the future; when it is done, leaves its output, or the panic of its destructor.
-unsafe fn poll<F: Future>(slot: Slot, cx: &mut Context<'_>) -> bool {
+/// Polls the future; when it is done, leaves its output, or the panic of its destructor, which
+/// runs when the poll has ended.
+unsafe fn poll<F: Future>(slot: Slot, cx: &mut Context<'_>, guard: PollGuard<'_>) -> bool {
     let place = slot.payload(align_of::<Payload<F>>());
     // SAFETY: rule 4: the state was FUTURE | POLLING, so a future of type F (the vtable's) is
     // there and is this call's. A slot does not move, and its future is dropped in place.
     let future = unsafe { Pin::new_unchecked(&mut *place.cast::<F>()) };
-    let Poll::Ready(output) = future.poll(cx) else {
+    let polled = future.poll(cx);
+    drop(guard);
+    let Poll::Ready(output) = polled else {
         return false;
     };
     slot.update(|state| state.without(State::FUTURE));
@@ -254,12 +257,12 @@ impl Slot {
     }
 
     /// Polls the future of a task whose state is `POLLING`; true when it is done, and then its
-    /// outcome is there.
+    /// outcome is there. `guard` ends the poll.
     #[inline]
-    pub(crate) fn poll(self, waker: &Waker) -> bool {
+    pub(crate) fn poll(self, waker: &Waker, guard: PollGuard<'_>) -> bool {
         let vtable = self.header().vtable.get();
-        // SAFETY: `State::begins_poll` set POLLING from FUTURE, and only one poll ends it.
-        unsafe { (vtable.poll)(self, &mut Context::from_waker(waker)) }
+        // SAFETY: `Table::begin_poll` set POLLING beside FUTURE, and only one poll ends it.
+        unsafe { (vtable.poll)(self, &mut Context::from_waker(waker), guard) }
     }
 
     /// The waker that a poll of this task is given; it is not counted, so it must not be
