@@ -158,3 +158,26 @@ impl Clock {
         self.elapsed.get()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "spawn_join/tasks=2/ours: the sum is 2 and must be 3")]
+    fn a_wrong_result_stops_with_the_name_of_the_workload() {
+        let case = Case::new(
+            "spawn_join/tasks=2",
+            "ours",
+            "task",
+            Offer::Handles,
+            |label| {
+                Ok(Bench::new(2, move |_| {
+                    label.check("the sum", 2, 3);
+                    Duration::ZERO
+                }))
+            },
+        );
+        case.start().expect("it starts").run(1);
+    }
+}

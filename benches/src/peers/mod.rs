@@ -22,6 +22,7 @@ mod smol;
 mod tokio;
 
 use crate::case::Case;
+use crate::workload::memory::IdleCase;
 
 /// Every workload on every executor that was built in, ours first.
 pub fn cases() -> Vec<Case> {
@@ -49,4 +50,35 @@ pub fn cases() -> Vec<Case> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// What an idle task takes, on every executor that was built in, ours first.
+pub fn idle() -> Vec<IdleCase> {
+    vec![
+        IdleCase::of::<ours::Ours>(),
+        #[cfg(feature = "peers-executor")]
+        IdleCase::of::<tokio::WithLocalSet>(),
+        #[cfg(feature = "peers-executor")]
+        IdleCase::of::<tokio::Local>(),
+        #[cfg(feature = "peers-executor")]
+        IdleCase::of::<async_executor::Local>(),
+        #[cfg(feature = "peers-executor")]
+        IdleCase::of::<smol::Smol>(),
+        #[cfg(feature = "peers-executor")]
+        IdleCase::of::<local_pool::Pool>(),
+        #[cfg(feature = "peers-executor")]
+        IdleCase::of::<compio_executor::Bare>(),
+        #[cfg(feature = "peers-executor")]
+        IdleCase::of::<compio::Compio>(),
+        #[cfg(all(feature = "peers-executor", target_os = "linux"))]
+        IdleCase::of::<monoio::Monoio>(),
+        #[cfg(all(feature = "peers-executor", target_os = "linux"))]
+        IdleCase::of::<glommio::Glommio>(),
+        #[cfg(feature = "peers-executor")]
+        IdleCase::of_set::<sets::OfFutures>(),
+        #[cfg(feature = "peers-executor")]
+        IdleCase::of_set::<sets::OfFuturesBuffered>(),
+        #[cfg(feature = "peers-executor")]
+        IdleCase::of_set::<sets::OfUnicycle>(),
+    ]
 }

@@ -13,7 +13,7 @@ use crate::case::{Case, Offer};
 use crate::workload::asking_alone;
 use crate::workload::sets::{self, Set, Sets};
 
-struct OfFutures;
+pub(crate) struct OfFutures;
 
 impl Sets for OfFutures {
     const NAME: &'static str = "futures-unordered";
@@ -30,7 +30,7 @@ impl<F: Future> Set<F> for FuturesUnordered<F> {
     }
 }
 
-struct OfFuturesBuffered;
+pub(crate) struct OfFuturesBuffered;
 
 impl Sets for OfFuturesBuffered {
     const NAME: &'static str = "futures-buffered";
@@ -47,7 +47,7 @@ impl<F: Future> Set<F> for Buffered<F> {
     }
 }
 
-struct OfUnicycle;
+pub(crate) struct OfUnicycle;
 
 impl Sets for OfUnicycle {
     const NAME: &'static str = "unicycle";

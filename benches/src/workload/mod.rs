@@ -18,6 +18,7 @@ mod join;
 mod remote;
 mod yields;
 
+pub mod memory;
 pub(crate) mod phases;
 
 #[cfg(feature = "peers-executor")]

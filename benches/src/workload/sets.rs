@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 
+use super::memory::{Crowd, Heap, Idle, Idler, PerTask, per_task};
 use super::parts::{Never, Slot, YieldOnce};
 use super::yields::{NO_TURNS, Round, Turns};
 use super::{exchange, yields};
@@ -223,4 +224,38 @@ where
         label.check("the sum", sum, (0..iterations).sum());
         elapsed
     })
+}
+
+/// What an idle future of a set takes.
+pub(crate) fn idle<S: Sets>(tasks: usize, heap: fn() -> Heap) -> Result<Idle, String> {
+    let crowd = |wakeable| Crowd::new(tasks, wakeable);
+    let mut warm = S::Of::default();
+    fill(&mut warm, &crowd(true), heap);
+    fill(&mut warm, &crowd(true), heap);
+    Ok(Idle {
+        unwakeable: fill(&mut S::Of::default(), &crowd(false), heap),
+        wakeable: fill(&mut S::Of::default(), &crowd(true), heap),
+        again: fill(&mut warm, &crowd(true), heap),
+    })
+}
+
+/// Fills the set, has each future polled once, counts, and lets them end if they can.
+fn fill(set: &mut impl Set<Idler>, crowd: &Rc<Crowd>, heap: fn() -> Heap) -> PerTask {
+    let before = heap();
+    (0..crowd.tasks()).for_each(|_| set.push(Idler::new(crowd)));
+    block_on(poll_fn(|cx| {
+        let polled = set.poll_next(cx);
+        assert!(polled.is_pending(), "nothing ends yet");
+        match crowd.all_polled() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }));
+    let taken = per_task(before, heap(), crowd.tasks());
+    if crowd.is_wakeable() {
+        crowd.end();
+        block_on(drain(set, |()| ()));
+    }
+    crowd.check();
+    taken
 }
