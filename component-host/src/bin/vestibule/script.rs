@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use vestibule_component_host::{Component, Engine, Error, Instance, Linker, Store, Val};
 use vestibule_executor::{Choices, Executor};
 use wast::token::Id;
-use wast::{QuoteWat, Wast, WastDirective, WastExecute, WastInvoke, Wat};
+use wast::{QuoteWat, QuoteWatTest, Wast, WastDirective, WastExecute, WastInvoke, Wat};
 
 /// What one script has defined and instantiated so far.
 pub(crate) struct Script {
@@ -184,8 +184,9 @@ impl Script {
         ) {
             return Err(CORE_MODULE);
         }
-        let bytes = wat
-            .encode()
+        // What is quoted goes to the host as text, as an embedder's would.
+        let (QuoteWatTest::Binary(bytes) | QuoteWatTest::Text(bytes)) = wat
+            .to_test()
             .map_err(|error| Unbuilt::Rejected(error.message()))?;
         Component::new(&self.engine, &bytes).map_err(|error| Unbuilt::Rejected(chain(&error)))
     }
