@@ -103,14 +103,22 @@ impl<'a> Random<'a> {
                 Type::tuple(types.collect::<Vec<_>>())
             }
             23 => {
-                let cases = names("c", 1 + self.below(300)).into_iter();
+                let cases = names("c", self.cases()).into_iter();
                 let cases = cases.map(|c| (c, self.maybe_ty(depth - 1)));
                 Type::variant(cases.collect::<Vec<_>>())
             }
-            24 => Type::enum_(names("e", 1 + self.below(300))),
+            24 => Type::enum_(names("e", self.cases())),
             25 => Type::option(self.ty(depth - 1)),
             26 => Type::result(self.maybe_ty(depth - 1), self.maybe_ty(depth - 1)),
             _ => Type::flags(names("f", 1 + self.below(32))),
+        }
+    }
+
+    /// A few cases, and now and then as many as need a discriminant of two bytes.
+    fn cases(&mut self) -> usize {
+        match self.below(8) {
+            0 => 1 + self.below(300),
+            _ => 1 + self.below(6),
         }
     }
 

@@ -31,6 +31,7 @@ pub(crate) struct Decoded {
     /// The exports of the root component, in the order of the binary.
     pub(crate) exports: Box<[Extern]>,
     /// Every core module, those of nested components included, in the order of the binary.
+    #[cfg_attr(not(test), expect(dead_code, reason = "each is in its definition too"))]
     pub(crate) core_modules: Box<[Arc<CoreModuleInfo>]>,
 }
 

@@ -1,10 +1,6 @@
 //! Components: decoded, validated, compiled, and ready to be instantiated any number of times.
 
 mod core_subtyping;
-#[allow(
-    dead_code,
-    reason = "the decoded form says all that the binary says, also what nothing asks for yet"
-)]
 pub(crate) mod decode;
 mod decode_canon;
 mod decode_module;
@@ -14,10 +10,6 @@ mod decode_types;
     reason = "the decoded form says all that the binary says, also what nothing asks for yet"
 )]
 pub(crate) mod definitions;
-#[allow(
-    dead_code,
-    reason = "the decoded form says all that the binary says, also what nothing asks for yet"
-)]
 pub(crate) mod module_info;
 pub(crate) mod names;
 

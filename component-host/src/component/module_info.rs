@@ -37,11 +37,6 @@ pub(crate) struct Unsupported {
 }
 
 impl CoreModuleInfo {
-    /// Its size in bytes.
-    pub(crate) fn size(&self) -> usize {
-        self.range.len()
-    }
-
     /// The name of a function: the name section's, else that of the import.
     pub(crate) fn func_name(&self, index: u32) -> Option<&str> {
         self.names
@@ -55,16 +50,6 @@ impl CoreModuleInfo {
         exports
             .find(|(export, _)| **export == *name)
             .map(|(_, index)| *index)
-    }
-
-    /// The name of the start function.
-    pub(crate) fn start_name(&self) -> Option<&str> {
-        self.func_name(self.start?)
-    }
-
-    /// What the start function is imported as, when it is an import.
-    pub(crate) fn start_import(&self) -> Option<(&str, &str)> {
-        self.imported_func(self.start?)
     }
 
     fn imported_func(&self, index: u32) -> Option<(&str, &str)> {

@@ -414,10 +414,8 @@ fn what_is_known_about_a_core_module() {
         panic!("{decoded:?}");
     };
     assert_eq!(&bytes[first.range.clone()][..4], b"\0asm");
-    assert_eq!(first.size(), first.range.len());
     assert_eq!(first.start, Some(0));
-    assert_eq!(first.start_name(), Some("init"));
-    assert_eq!(first.start_import(), Some(("env", "_initialize")));
+    assert_eq!(first.func_name(0), Some("init"));
     assert_eq!(first.func_name(1), Some("run"));
     assert_eq!(first.func_name(2), None);
     assert_eq!(first.unsupported, None);
@@ -432,8 +430,8 @@ fn what_is_known_about_a_core_module() {
     );
     assert!(matches!(&first.ty.exports[..], [(name, CoreExternType::Func(_))] if name == "run"));
 
-    assert_eq!(second.start_name(), Some("begin"));
-    assert_eq!(second.start_import(), None);
+    assert_eq!(second.start, Some(1));
+    assert_eq!(second.func_name(1), Some("begin"));
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn no_changed_byte_makes_it_panic() {
             broken[at] = byte;
             if let Ok(decoded) = try_decode(&broken) {
                 for module in &decoded.core_modules {
-                    let _ = (module.start_name(), module.func_name(0));
+                    let _ = module.func_name(0);
                 }
             }
         }
