@@ -297,6 +297,23 @@ fn elements_of_any_type_go_both_ways() {
 }
 
 #[test]
+fn a_guest_cannot_pile_up_values_in_a_chunk_that_the_host_does_not_take() {
+    let guest = Guest::new();
+    let Some(Val::Stream(texts)) = guest.call("make-s", &[]) else {
+        panic!("not a stream");
+    };
+    let mut reader = StreamReader::<String>::new(&guest.store, texts);
+    let mut read = Box::pin(reader.read());
+    assert!(poll(read.as_mut()).is_pending());
+    let first = guest.spawn("write-s", &[]);
+    let second = guest.spawn("write-s", &[]);
+    assert!(first.is_finished() && !second.is_finished());
+    assert_eq!(guest.block_on(read).unwrap().unwrap().len(), 3);
+    assert_eq!(guest.block_on(reader.read()).unwrap().unwrap().len(), 3);
+    assert_eq!(guest.join(second), completed(3));
+}
+
+#[test]
 fn a_stream_of_another_type_is_refused_before_the_guest_runs() {
     let guest = Guest::new();
     let (reader, _writer) = stream::<String>(&guest.store);

@@ -93,6 +93,15 @@ impl Buffer {
         }
     }
 
+    /// Whether the copy may go on after a part of it. What the host reads is kept by the host, and a
+    /// value may be large: so it is asked first. The bytes of a chunk it has asked for.
+    pub(crate) fn takes_more(&self) -> bool {
+        match self {
+            Buffer::Guest(_) => self.remain() > 0,
+            Buffer::Host(buffer) => self.remain() > 0 && !buffer.holds_values(),
+        }
+    }
+
     /// How many elements were copied.
     pub(crate) fn progress(&self) -> u32 {
         match self {

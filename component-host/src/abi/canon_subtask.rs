@@ -64,6 +64,7 @@ fn request_cancellation(cx: &mut Context<'_>, id: SubtaskId) -> Result<bool, Err
                 SubtaskState::Starting => SubtaskState::CancelledBeforeStarted,
                 _ => SubtaskState::CancelledBeforeReturned,
             };
+            state.forget_borrows(id);
             state.aftermath.abort(task);
             state.host_futures -= 1;
             state.resolve_subtask(id, resolved, Vec::new())?;

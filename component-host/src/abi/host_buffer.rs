@@ -71,6 +71,12 @@ impl HostBuffer {
         }
     }
 
+    /// Whether it was read into, and holds values of any size.
+    pub(super) fn holds_values(&self) -> bool {
+        let values = matches!(&self.items, Items::Vals(values) if !values.is_empty());
+        values && matches!(self.role, Role::Sink { .. })
+    }
+
     /// Whether a source has been emptied.
     pub(crate) fn is_empty(&self) -> bool {
         self.remain() == 0

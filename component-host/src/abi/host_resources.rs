@@ -45,10 +45,12 @@ pub(crate) struct HostResources {
     owned: HashMap<HostHandleId, HostHandle>,
     /// The call that each borrow was lent with.
     borrowed: HashMap<HostHandleId, SubtaskId>,
+    /// The borrows that each call lent.
+    lent_with: HashMap<SubtaskId, Vec<HostHandleId>>,
     /// How many handles there have been.
     numbered: u32,
     /// Calls of the host's to which it passed on what a subtask had lent it.
-    passed_on: Vec<(SubtaskId, Rc<HostCall>)>,
+    passed_on: HashMap<SubtaskId, Vec<Rc<HostCall>>>,
 }
 
 /// What is to be called when the host drops a resource.
@@ -86,7 +88,9 @@ impl State {
             return ResourceAny::borrow(rt, rep);
         }
         let id = self.new_host_handle();
-        self.host_resources.borrowed.insert(id, lender);
+        let resources = &mut self.host_resources;
+        resources.borrowed.insert(id, lender);
+        resources.lent_with.entry(lender).or_default().push(id);
         ResourceAny::new(rt, rep, false, Some(id))
     }
 
@@ -169,7 +173,8 @@ impl State {
                 (Held::Borrow(id), _, Some(call)) => {
                     let resources = &mut self.host_resources;
                     if let Some(&lender) = resources.borrowed.get(&id) {
-                        resources.passed_on.push((lender, Rc::clone(call)));
+                        let calls = resources.passed_on.entry(lender).or_default();
+                        calls.push(Rc::clone(call));
                     }
                 }
                 _ => {}
@@ -181,7 +186,11 @@ impl State {
 
     fn lend(&mut self, id: HostHandleId, call: &Rc<HostCall>) {
         if let Some(handle) = self.host_resources.owned.get_mut(&id) {
-            handle.lent_to.retain(|call| !call.is_resolved());
+            // Only when it would grow, so that a resource lent to many calls is not looked through
+            // for each of them.
+            if handle.lent_to.len() == handle.lent_to.capacity() {
+                handle.lent_to.retain(|call| !call.is_resolved());
+            }
             handle.lent_to.push(Rc::clone(call));
         }
     }
@@ -194,23 +203,23 @@ impl State {
 
     /// A host function returns: nobody may have what was lent to it any more.
     pub(crate) fn end_borrows(&mut self, lender: SubtaskId) -> Result<()> {
-        let State {
-            host_resources: resources,
-            subtasks,
-            ..
-        } = self;
-        // Those of a caller that was locked down meanwhile are gone too.
-        let borrowed = &mut resources.borrowed;
-        borrowed.retain(|_, id| *id != lender && subtasks.get(*id).is_some());
-        let passed_on = &mut resources.passed_on;
-        passed_on.retain(|(_, call)| !call.is_resolved());
-        if passed_on.iter().any(|(id, _)| *id == lender) {
+        let passed_on = self.forget_borrows(lender);
+        if passed_on.iter().any(|call| !call.is_resolved()) {
             return Err(Error::resource(
                 "a host function returned while a call that it made still borrows a resource that \
                  it was lent: await the call first",
             ));
         }
         Ok(())
+    }
+
+    /// Ends what a call lent, and returns the calls of the host's that it was passed on to.
+    pub(crate) fn forget_borrows(&mut self, lender: SubtaskId) -> Vec<Rc<HostCall>> {
+        let resources = &mut self.host_resources;
+        for id in resources.lent_with.remove(&lender).into_iter().flatten() {
+            resources.borrowed.remove(&id);
+        }
+        resources.passed_on.remove(&lender).unwrap_or_default()
     }
 
     /// Whether the host may use a resource at all.

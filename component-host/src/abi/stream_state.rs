@@ -268,9 +268,9 @@ pub(crate) fn copy(cx: &mut Context<'_>, id: EndId, mut buffer: Buffer) -> Resul
         state.notify_end(other, theirs.progress())?;
         state.end_mut(id)?.finish(buffer);
         let end = state.end_mut(other)?;
-        match theirs.remain() {
-            0 => end.finish(theirs),
-            _ => end.buffer = Some(theirs),
+        match theirs.takes_more() {
+            false => end.finish(theirs),
+            true => end.buffer = Some(theirs),
         }
         return Ok(());
     }

@@ -458,6 +458,7 @@ impl State {
             .map(|(id, _)| id)
             .collect();
         for id in subtasks {
+            self.forget_borrows(id);
             if let Some(Subtask {
                 callee: Callee::Host(task),
                 ..
