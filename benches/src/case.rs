@@ -1,6 +1,8 @@
 //! One workload on one executor: its name, how it is set up, and how it is repeated.
 
+use std::cell::Cell;
 use std::fmt;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// A workload that is set up on one executor and can be repeated.
@@ -131,16 +133,29 @@ impl fmt::Debug for Case {
 }
 
 /// Takes the time between two moments that futures of one thread mark.
+///
+/// It is the time that the thread ran, so that what else the machine does is not counted. Where
+/// threads wait for each other that says nothing: a workload of several threads takes the time of
+/// the world (`Clock::of_the_world`). Elsewhere than on Unix there is only that one.
 #[derive(Debug, Default)]
 pub struct Clock {
-    started: std::cell::Cell<Option<Instant>>,
-    elapsed: std::cell::Cell<Duration>,
+    of_the_world: bool,
+    started: Cell<Option<Duration>>,
+    elapsed: Cell<Duration>,
 }
 
 impl Clock {
+    /// A clock that goes on while the thread does not run.
+    pub fn of_the_world() -> Self {
+        Self {
+            of_the_world: true,
+            ..Self::default()
+        }
+    }
+
     /// Marks the beginning.
     pub fn start(&self) {
-        self.started.set(Some(Instant::now()));
+        self.started.set(Some(self.now()));
     }
 
     /// Marks the end.
@@ -150,18 +165,53 @@ impl Clock {
     /// When the beginning was not marked.
     pub fn stop(&self) {
         let started = self.started.get().expect("the clock was started");
-        self.elapsed.set(started.elapsed());
+        self.elapsed.set(self.now().saturating_sub(started));
     }
 
     /// The time between.
     pub fn elapsed(&self) -> Duration {
         self.elapsed.get()
     }
+
+    fn now(&self) -> Duration {
+        match self.of_the_world {
+            true => EPOCH.elapsed(),
+            false => thread_time(),
+        }
+    }
+}
+
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// How long this thread has run.
+#[cfg(unix)]
+fn thread_time() -> Duration {
+    use rustix::time::{ClockId, clock_gettime};
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[cfg(not(unix))]
+fn thread_time() -> Duration {
+    EPOCH.elapsed()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn the_clock_of_a_thread_does_not_count_its_sleep() {
+        let (own, world) = (Clock::default(), Clock::of_the_world());
+        own.start();
+        world.start();
+        std::thread::sleep(Duration::from_millis(50));
+        own.stop();
+        world.stop();
+        assert!(world.elapsed() >= Duration::from_millis(50));
+        assert!(own.elapsed() < Duration::from_millis(25));
+    }
 
     #[test]
     #[should_panic(expected = "spawn_join/tasks=2/ours: the sum is 2 and must be 3")]

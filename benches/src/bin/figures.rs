@@ -199,7 +199,8 @@ fn row(workload: &str, cases: Vec<&Case>, plan: Plan) -> Row {
 fn print(rows: &[Row], plan: Plan) {
     let (rounds, sample) = (plan.rounds, plan.sample.as_millis());
     println!(
-        "Nanoseconds an operation; medians of {rounds} samples of about {sample} ms, taken in turn.\n"
+        "Nanoseconds an operation; medians of {rounds} samples of about {sample} ms, taken in \
+         turn. Time of the thread, but for `cross_thread`.\n"
     );
     println!("{}", table::ratios(rows));
     println!("{}", table::times(rows));

@@ -1,24 +1,24 @@
 //! Entering the executor for one future.
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use super::parts::YieldOnce;
-use crate::case::{Bench, Label};
+use crate::case::{Bench, Clock, Label};
 use crate::peer::Peer;
 
 /// Blocks on a future that is ready.
 pub fn block_on_ready<P: Peer>(label: Label) -> Result<Bench, String> {
     let executor = start::<P>()?;
     Ok(Bench::new(1, move |iterations| {
-        let start = Instant::now();
+        let clock = Clock::default();
+        clock.start();
         let mut sum = 0;
         for n in 0..iterations {
             sum += executor.block_on(async { black_box(n) });
         }
-        let elapsed = start.elapsed();
+        clock.stop();
         label.check("the sum", sum, (0..iterations).sum());
-        elapsed
+        clock.elapsed()
     }))
 }
 
@@ -26,7 +26,8 @@ pub fn block_on_ready<P: Peer>(label: Label) -> Result<Bench, String> {
 pub fn block_on_pending_once<P: Peer>(label: Label) -> Result<Bench, String> {
     let executor = start::<P>()?;
     Ok(Bench::new(1, move |iterations| {
-        let start = Instant::now();
+        let clock = Clock::default();
+        clock.start();
         let mut sum = 0;
         for n in 0..iterations {
             sum += executor.block_on(async {
@@ -34,9 +35,9 @@ pub fn block_on_pending_once<P: Peer>(label: Label) -> Result<Bench, String> {
                 black_box(n)
             });
         }
-        let elapsed = start.elapsed();
+        clock.stop();
         label.check("the sum", sum, (0..iterations).sum());
-        elapsed
+        clock.elapsed()
     }))
 }
 

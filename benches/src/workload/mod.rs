@@ -7,6 +7,7 @@
 //!   executors and not for others, and would inline the wake.
 //! - A main future does what is measured, and reads the clock inside: entering the executor is
 //!   measured by `block_on` alone.
+//! - The clock is the thread's own, but where threads wait for each other ([`crate::case::Clock`]).
 //! - An executor is set up once and warm: what it keeps between iterations is its own business.
 
 mod parts;

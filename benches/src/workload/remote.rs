@@ -301,7 +301,7 @@ pub fn burst<P: Peer>(label: Label, producers: u64) -> Result<Bench, String> {
     let producers = Producers::start(producers as usize);
     let mut last = 0;
     Ok(Bench::new(TASKS as u64, move |iterations| {
-        let (spawner, clock) = (executor.spawner(), Clock::default());
+        let (spawner, clock) = (executor.spawner(), Clock::of_the_world());
         let burst = Rc::new(Burst {
             storm: producers.storm.clone(),
             wakers: Cell::default(),

@@ -9,7 +9,6 @@ use std::hint::black_box;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
 
@@ -91,16 +90,17 @@ where
     let mut set = S::Of::<F>::default();
     Bench::new(tasks, move |iterations| {
         let mut sum = 0;
-        let elapsed = block_on(async {
-            let start = Instant::now();
+        let clock = Clock::default();
+        block_on(async {
+            clock.start();
             for _ in 0..iterations {
                 (1..=tasks).for_each(|n| set.push(task(n)));
                 drain(&mut set, |n| sum += n).await;
             }
-            start.elapsed()
+            clock.stop();
         });
         label.check("the sum", sum, iterations * (tasks * (tasks + 1) / 2));
-        elapsed
+        clock.elapsed()
     })
 }
 
@@ -172,8 +172,9 @@ fn spawn_cancel<S: Sets>(label: Label, polled: bool) -> Result<Bench, String> {
     const TASKS: u64 = 1_000;
     Ok(Bench::new(TASKS, move |iterations| {
         let dropped = Rc::new(Cell::new(0));
-        let elapsed = block_on(async {
-            let start = Instant::now();
+        let clock = Clock::default();
+        block_on(async {
+            clock.start();
             for _ in 0..iterations {
                 let mut set = S::Of::default();
                 (0..TASKS).for_each(|_| set.push(Never(dropped.clone())));
@@ -182,11 +183,11 @@ fn spawn_cancel<S: Sets>(label: Label, polled: bool) -> Result<Bench, String> {
                     label.check("whether one was ready", ready, false);
                 }
             }
-            start.elapsed()
+            clock.stop();
         });
         let must = iterations * TASKS;
         label.check("the number of futures dropped", dropped.get(), must);
-        elapsed
+        clock.elapsed()
     }))
 }
 
@@ -209,7 +210,8 @@ where
     let mut set = S::Of::<F>::default();
     Bench::new(1, move |iterations| {
         let mut sum = 0;
-        let start = Instant::now();
+        let clock = Clock::default();
+        clock.start();
         for n in 0..iterations {
             let mut main = pin!(main(n));
             sum += block_on(poll_fn(|cx| {
@@ -220,9 +222,9 @@ where
                 polled
             }));
         }
-        let elapsed: Duration = start.elapsed();
+        clock.stop();
         label.check("the sum", sum, (0..iterations).sum());
-        elapsed
+        clock.elapsed()
     })
 }
 
