@@ -11,11 +11,11 @@ use vestibule_component_host::{Component, Config, Engine, Error, ErrorKind, Link
 use vestibule_executor::{Budget, Executor};
 use wasm_encoder::Encode as _;
 
-/// How long anything here may take; generous, for a debug build on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Everything, which takes minutes, or a part of it.
 const HEAVY: bool = cfg!(feature = "heavy-tests");
+
+/// How long anything here may take; generous, for a debug build on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(if HEAVY { 600 } else { 60 });
 
 fn config() -> Config {
     Config::new()
