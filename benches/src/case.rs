@@ -186,9 +186,9 @@ static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// How long this thread has run.
 #[cfg(unix)]
 fn thread_time() -> Duration {
-    use rustix::time::{ClockId, clock_gettime};
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    use nix::time::{ClockId, clock_gettime};
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    time.expect("a thread has a clock").into()
 }
 
 #[cfg(not(unix))]
