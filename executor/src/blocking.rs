@@ -184,7 +184,7 @@ mod imp {
         /// The phase is off the stack already.
         pub(crate) fn look_at_phase(&self, mark: Mark, phase: &Phase) {
             self.look(mark, |core| {
-                let depth = core.phases.borrow().depth() + 1;
+                let depth = core.phase_depth.get() + 1;
                 let phase = core.info_of(phase, depth);
                 let task = core.current();
                 Blocked {

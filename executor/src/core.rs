@@ -84,6 +84,8 @@ pub(crate) struct Core {
     pub(crate) remote: Arc<Remote>,
     pub(crate) table: Table,
     pub(crate) phases: RefCell<Phases>,
+    /// How many phases are in force.
+    pub(crate) phase_depth: Cell<usize>,
     pub(crate) park: Box<dyn Park>,
     pub(crate) counters: Counters,
     hooks: Option<Box<dyn Hooks>>,
@@ -132,6 +134,7 @@ impl Core {
             remote: parts.remote,
             table: parts.table,
             phases: RefCell::default(),
+            phase_depth: Cell::new(0),
             park: parts.park,
             counters: Counters::default(),
             hooks: parts.hooks,
@@ -251,7 +254,7 @@ impl Core {
         future: F,
         mut new: NewTask,
     ) -> JoinHandle<F::Output> {
-        new.deferred = new.deferred && self.phases.borrow().depth() > 0;
+        new.deferred = new.deferred && self.phase_depth.get() > 0;
         let deferred = new.deferred;
         let task = JoinHandle::new(self.table.insert(future, new));
         if deferred {
@@ -276,7 +279,7 @@ impl Core {
     ///
     /// Returns the core if somebody sleeps and is to be [roused](Self::rouse): a reference of
     /// the caller's own, since what is woken then may drop the executor.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub(crate) fn wake(&self, slot: Slot) -> Option<Rc<Self>> {
         if Table::is_deaf(slot.state()) {
@@ -292,9 +295,14 @@ impl Core {
             count(&self.counters.woken_local);
         }
         if woken == Woken::Queued && self.is_asleep() {
-            return self.this.upgrade();
+            return self.to_be_roused();
         }
         None
+    }
+
+    #[cold]
+    fn to_be_roused(&self) -> Option<Rc<Self>> {
+        self.this.upgrade()
     }
 
     fn is_asleep(&self) -> bool {
@@ -346,6 +354,10 @@ impl Core {
     /// Drops what is left of a task that was taken out, then answers whoever awaits it.
     pub(crate) fn finish(&self, slot: Slot, doom: Doom) {
         slot.update(|state| state.doomed(doom));
+        self.drop_and_answer(slot);
+    }
+
+    fn drop_and_answer(&self, slot: Slot) {
         if let Some(payload) = self.drop_future(slot) {
             slot.put_panic(payload);
         }
@@ -392,9 +404,9 @@ impl Core {
         self.hook(|hooks| hooks.before_poll(TaskId::of(slot)));
         let mark = self.mark();
         let polled = {
-            let guard = self.begin_poll(slot);
+            let mut guard = self.begin_poll(slot);
             let waker = slot.waker();
-            catch(|| slot.poll(&waker, guard))
+            catch(|| slot.poll(&waker, &mut guard))
         };
         self.look_at_poll(mark, Some(slot));
         if let Ok(false) = polled {
@@ -469,17 +481,21 @@ impl Core {
     /// Puts a pending task back, unless it was doomed meanwhile.
     #[inline]
     fn suspend(&self, slot: Slot) {
-        match slot.state().doom() {
-            None => self.table.end_poll(slot),
-            Some(doom) => {
-                self.table.take(slot);
-                self.finish(slot, doom);
-            }
+        if slot.state().is_doomed() {
+            self.end_doomed(slot);
+        } else {
+            self.table.end_poll(slot);
         }
     }
 
+    #[cold]
+    fn end_doomed(&self, slot: Slot) {
+        self.table.take(slot);
+        self.drop_and_answer(slot);
+    }
+
     /// Notes a poll, and undoes that and what the poll left behind.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin_poll<'a>(self: &'a Rc<Self>, slot: Slot) -> PollGuard<'a> {
         self.polls.set(self.polls.get() + 1);
         let outer = self.running.replace(Some(slot));
@@ -488,7 +504,8 @@ impl Core {
             _mark: Mark::new(),
             core: self,
             outer,
-            phases: self.phases.borrow().depth(),
+            phases: self.phase_depth.get(),
+            ended: false,
         }
     }
 
@@ -567,14 +584,30 @@ pub(crate) struct PollGuard<'a> {
     outer: Option<Slot>,
     _mark: Mark,
     phases: usize,
+    ended: bool,
+}
+
+impl PollGuard<'_> {
+    /// Ends the poll before the guard is dropped.
+    #[inline(always)]
+    pub(crate) fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let core = self.core;
+        core.running.set(self.outer);
+        core.polls.set(core.polls.get() - 1);
+        core.show();
+        if core.phase_depth.get() > self.phases {
+            core.end_phases_above(self.phases);
+        }
+    }
 }
 
 impl Drop for PollGuard<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
-        self.core.running.set(self.outer);
-        self.core.polls.set(self.core.polls.get() - 1);
-        self.core.show();
-        self.core.end_phases_above(self.phases);
+        self.end();
     }
 }
 

@@ -188,10 +188,6 @@ pub(crate) struct Phases {
 }
 
 impl Phases {
-    pub(crate) fn depth(&self) -> usize {
-        self.frames.len()
-    }
-
     /// The kind of the innermost phase.
     pub(crate) fn kind(&self) -> PhaseKind {
         self.frames
@@ -243,6 +239,7 @@ impl Core {
                 drives,
                 mark,
             });
+            self.phase_depth.set(phases.frames.len());
             serial
         };
         self.show();
@@ -291,6 +288,7 @@ impl Core {
                 if phases.frames.len() <= depth {
                     return;
                 }
+                self.phase_depth.set(phases.frames.len() - 1);
                 phases.frames.pop()
             };
             if let Some(frame) = frame {
@@ -317,7 +315,10 @@ impl Core {
             let mut phases = self.phases.borrow_mut();
             // Ending the inner ones ran destructors, and those may have ended ours.
             match phases.frames.get(position) {
-                Some(frame) if frame.serial == serial => phases.frames.pop(),
+                Some(frame) if frame.serial == serial => {
+                    self.phase_depth.set(position);
+                    phases.frames.pop()
+                }
                 _ => None,
             }
         };

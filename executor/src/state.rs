@@ -94,6 +94,12 @@ impl State {
         }
     }
 
+    /// Whether it is to end without a value.
+    #[inline(always)]
+    pub(crate) const fn is_doomed(self) -> bool {
+        self.0 >> Self::DOOM & 3 != 0
+    }
+
     /// Dooms it; the first one counts.
     pub(crate) const fn doomed(self, doom: Doom) -> Self {
         if self.doom().is_some() {

@@ -147,8 +147,7 @@ impl Table {
     #[inline]
     pub(crate) fn release(&self, slot: Slot) {
         if slot.state().has(State::DEFERRED) {
-            slot.update(|state| state.without(State::DEFERRED));
-            self.queue(slot);
+            self.queue(slot, slot.state().without(State::DEFERRED));
         }
     }
 
@@ -163,7 +162,7 @@ impl Table {
     }
 
     /// Makes a task ready, or notes that it is to be (edge 1).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake(&self, slot: Slot, source: Source, by: u64) -> Woken {
         let state = slot.state();
         if Self::is_deaf(state) {
@@ -173,8 +172,7 @@ impl Table {
         slot.set_woken_by(by as u32);
         let state = state.woken_from(source);
         if !state.has_any(State::POLLING.with(State::MAIN)) {
-            slot.update(|_| state);
-            self.queue(slot);
+            self.queue(slot, state);
             return Woken::Queued;
         }
         slot.update(|_| state.with(State::WOKEN));
@@ -235,9 +233,10 @@ impl Table {
         let state = slot.state();
         let woken = state.has(State::WOKEN);
         let state = state.without(State::POLLING.with(State::WOKEN));
-        slot.enter(state, self.polls.get());
         if woken {
-            self.queue(slot);
+            self.queue(slot, state);
+        } else {
+            slot.enter(state, self.polls.get());
         }
     }
 
@@ -305,8 +304,8 @@ impl Table {
 
     // --- The ready list.
 
-    #[inline]
-    fn queue(&self, slot: Slot) {
+    #[inline(always)]
+    fn queue(&self, slot: Slot, state: State) {
         let tail = self.tail.replace(Some(slot));
         slot.set_prev(tail);
         slot.set_next(None);
@@ -315,13 +314,13 @@ impl Table {
             None => self.head.set(Some(slot)),
         }
         self.ready.set(self.ready.get() + 1);
-        slot.enter(slot.state().with(State::QUEUED), self.polls.get());
+        slot.enter(state.with(State::QUEUED), self.polls.get());
         if slot.extra() != NO_EXTRA {
             self.extras.borrow_mut().queue(slot.extra());
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn unqueue(&self, slot: Slot) {
         let (prev, next) = (slot.prev(), slot.next());
         match prev {

@@ -40,6 +40,7 @@ use std::mem::{ManuallyDrop, needs_drop};
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
+use std::rc::Rc;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use crate::core::{Core, PollGuard};
@@ -86,7 +87,7 @@ struct Header {
 
 /// What is known about a future once its type is erased.
 struct VTable {
-    poll: unsafe fn(Slot, &mut Context<'_>, PollGuard<'_>) -> bool,
+    poll: unsafe fn(Slot, &mut Context<'_>, &mut PollGuard<'_>) -> bool,
     drop_future: unsafe fn(Slot),
     drop_value: unsafe fn(Slot),
     /// The payload's alignment.
@@ -120,16 +121,15 @@ impl<F: Future> Of<F> {
 
 /// Polls the future; when it is done, leaves its output, or the panic of its destructor, which
 /// runs when the poll has ended.
-unsafe fn poll<F: Future>(slot: Slot, cx: &mut Context<'_>, guard: PollGuard<'_>) -> bool {
+unsafe fn poll<F: Future>(slot: Slot, cx: &mut Context<'_>, guard: &mut PollGuard<'_>) -> bool {
     let place = slot.payload(align_of::<Payload<F>>());
     // SAFETY: rule 4: the state was FUTURE | POLLING, so a future of type F (the vtable's) is
     // there and is this call's. A slot does not move, and its future is dropped in place.
     let future = unsafe { Pin::new_unchecked(&mut *place.cast::<F>()) };
-    let polled = future.poll(cx);
-    drop(guard);
-    let Poll::Ready(output) = polled else {
+    let Poll::Ready(output) = future.poll(cx) else {
         return false;
     };
+    guard.end();
     slot.update(|state| state.without(State::FUTURE));
     if needs_drop::<F>() {
         // SAFETY: the bit was cleared: nobody else drops it, and it is not used again.
@@ -259,7 +259,7 @@ impl Slot {
     /// Polls the future of a task whose state is `POLLING`; true when it is done, and then its
     /// outcome is there. `guard` ends the poll.
     #[inline]
-    pub(crate) fn poll(self, waker: &Waker, guard: PollGuard<'_>) -> bool {
+    pub(crate) fn poll(self, waker: &Waker, guard: &mut PollGuard<'_>) -> bool {
         let vtable = self.header().vtable.get();
         // SAFETY: `Table::begin_poll` set POLLING beside FUTURE, and only one poll ends it.
         unsafe { (vtable.poll)(self, &mut Context::from_waker(waker), guard) }
@@ -519,15 +519,25 @@ unsafe fn wake(data: *const ()) {
     }
 }
 
+#[inline]
 unsafe fn wake_by_ref(data: *const ()) {
     let slot = slot_of(data);
-    let chunk = slot.chunk();
-    if chunk.is_owner() {
-        if let Some(core) = slot.with_core(|core| core.wake(slot)).flatten() {
-            core.rouse();
-        }
-        return;
+    if !slot.chunk().is_owner() {
+        wake_remotely(slot);
+    } else if let Some(core) = slot.with_core(|core| core.wake(slot)).flatten() {
+        rouse(core);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn rouse(core: Rc<Core>) {
+    core.rouse();
+}
+
+/// A wake by another thread than the owner's.
+#[inline(never)]
+fn wake_remotely(slot: Slot) {
     // Release: what this thread wrote before must be seen by the poll, also when somebody
     // else's message is the one that brings it about.
     let before = slot
@@ -535,17 +545,25 @@ unsafe fn wake_by_ref(data: *const ()) {
         .shared
         .fetch_or(CLAIMED, at("wake.claim", Ordering::Release));
     if before & (CLAIMED | MERGED) == 0 {
-        chunk.remote.send(Message::Wake(Key::of(slot)));
+        slot.chunk().remote.send(Message::Wake(Key::of(slot)));
     }
 }
 
+#[inline]
 unsafe fn drop_waker(data: *const ()) {
     let slot = slot_of(data);
-    let header = slot.header();
     if slot.counts_here() {
-        header.wakers.set(header.wakers.get() - 1);
-        return;
+        let wakers = &slot.header().wakers;
+        wakers.set(wakers.get() - 1);
+    } else {
+        drop_shared(slot);
     }
+}
+
+/// Drops a waker that `shared` counts.
+#[inline(never)]
+fn drop_shared(slot: Slot) {
+    let header = slot.header();
     let mut before = header.shared.load(Ordering::Relaxed);
     let mut watching = None;
     loop {
