@@ -14,7 +14,7 @@ use crate::join::JoinHandle;
 use crate::phase::{Phase, PhaseGuard, PhaseInfo, run_in};
 use crate::refusal::{Op, Reason, Refused};
 use crate::snapshot::Snapshot;
-use crate::spawn::{LocalSpawner, SpawnError, TaskBuilder};
+use crate::spawn::{self, LocalSpawner, SpawnError, TaskBuilder, Whom};
 use crate::spawner::Spawner;
 use crate::sync::Arc;
 use crate::tick::{Budget, Metrics, Tick};
@@ -75,7 +75,7 @@ impl Handle {
         &self,
         future: F,
     ) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
-        self.task().spawn(future)
+        spawn::start(&self.core, Whom::default(), future, Op::Spawn, Location::caller())
     }
 
     /// Prepares a task with a name or a group.

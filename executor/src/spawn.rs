@@ -70,6 +70,12 @@ impl<F> From<SpawnError<F>> for Refused {
 #[derive(Clone, Debug)]
 pub struct TaskBuilder {
     pub(crate) core: CoreRef,
+    whom: Whom,
+}
+
+/// What a task is called, and where it belongs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Whom {
     name: Option<Cow<'static, str>>,
     group: Option<Group>,
 }
@@ -91,20 +97,19 @@ impl TaskBuilder {
     pub(crate) fn new(core: Weak<Core>) -> Self {
         Self {
             core: CoreRef(core),
-            name: None,
-            group: None,
+            whom: Whom::default(),
         }
     }
 
     /// Sets the name that refusals and hooks quote.
     pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.name = Some(name.into());
+        self.whom.name = Some(name.into());
         self
     }
 
     /// Puts the task into a group; without this it is in none.
     pub fn group(mut self, group: &Group) -> Self {
-        self.group = Some(group.clone());
+        self.whom.group = Some(group.clone());
         self
     }
 
@@ -119,7 +124,7 @@ impl TaskBuilder {
         self,
         future: F,
     ) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
-        self.start(future, Op::Spawn, Location::caller())
+        start(&self.core.0, self.whom, future, Op::Spawn, Location::caller())
     }
 
     /// Defers the task: see [`Handle::defer`](crate::Handle::defer).
@@ -132,37 +137,38 @@ impl TaskBuilder {
         self,
         future: F,
     ) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
-        self.start(future, Op::Defer, Location::caller())
+        start(&self.core.0, self.whom, future, Op::Defer, Location::caller())
     }
+}
 
-    fn start<F: Future + 'static>(
-        self,
-        future: F,
-        op: Op,
-        location: &'static Location<'static>,
-    ) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
-        let Some(core) = self.core.0.upgrade() else {
-            return Err(SpawnError::new(future, Refused::gone(op, location)));
-        };
-        if let Err(refused) = core.check(op, location) {
-            return Err(SpawnError::new(future, refused));
-        }
-        if self
-            .group
-            .as_ref()
-            .is_some_and(|group| !group.belongs_to(&core))
-        {
-            let refused = core.refuse(op, Reason::ForeignGroup, location);
-            return Err(SpawnError::new(future, refused));
-        }
-        let new = NewTask {
-            name: self.name,
-            group: self.group.as_ref().map(Group::id),
-            deferred: op == Op::Defer,
-            spawned_at: location,
-        };
-        Ok(core.insert(future, new))
+/// Spawns or defers a task.
+#[inline]
+pub(crate) fn start<F: Future + 'static>(
+    core: &Weak<Core>,
+    whom: Whom,
+    future: F,
+    op: Op,
+    location: &'static Location<'static>,
+) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
+    let Some(core) = core.upgrade() else {
+        return Err(SpawnError::new(future, Refused::gone(op, location)));
+    };
+    if let Err(refused) = core.check(op, location) {
+        return Err(SpawnError::new(future, refused));
     }
+    if let Some(group) = &whom.group
+        && !group.belongs_to(&core)
+    {
+        let refused = core.refuse(op, Reason::ForeignGroup, location);
+        return Err(SpawnError::new(future, refused));
+    }
+    let new = NewTask {
+        name: whom.name,
+        group: whom.group.as_ref().map(Group::id),
+        deferred: op == Op::Defer,
+        spawned_at: location,
+    };
+    Ok(core.insert(future, new))
 }
 
 /// Spawns tasks from the owner's thread; a weak handle, for code that knows the
@@ -189,7 +195,7 @@ impl LocalSpawner {
         &self,
         future: F,
     ) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
-        TaskBuilder::new(self.core.0.clone()).spawn(future)
+        start(&self.core.0, Whom::default(), future, Op::Spawn, Location::caller())
     }
 
     fn is_open(&self) -> Result<(), futures_task::SpawnError> {

@@ -94,11 +94,14 @@ struct VTable {
     align: usize,
 }
 
+/// What a task panicked with. Boxed twice: one word, so that it makes no slot larger.
+type Panic = Box<Box<dyn Any + Send>>;
+
 /// The payload of a task with this future.
 union Payload<F: Future> {
     _future: ManuallyDrop<F>,
     _value: ManuallyDrop<F::Output>,
-    _panic: ManuallyDrop<Box<dyn Any + Send>>,
+    _panic: ManuallyDrop<Panic>,
 }
 
 struct Of<F>(PhantomData<F>);
@@ -299,7 +302,7 @@ impl Slot {
         );
         let place = self.payload(self.header().vtable.get().align);
         // SAFETY: rule 4, and every payload has room for a panic's.
-        unsafe { place.cast::<Box<dyn Any + Send>>().write(payload) };
+        unsafe { place.cast::<Panic>().write(Box::new(payload)) };
         self.update(|state| state.with(State::PANIC));
     }
 
@@ -311,7 +314,7 @@ impl Slot {
         self.update(|state| state.without(State::PANIC));
         let place = self.payload(self.header().vtable.get().align);
         // SAFETY: rule 4.
-        Some(unsafe { place.cast::<Box<dyn Any + Send>>().read() })
+        Some(*unsafe { place.cast::<Panic>().read() })
     }
 
     /// Drops an outcome that nobody takes; a panic of its destructor goes through.
@@ -625,6 +628,7 @@ struct Chunk {
     ///    followed while nothing runs that could drop the core.
     core: Cell<Option<NonNull<Core>>>,
     holds: AtomicUsize,
+    class: usize,
     stride: usize,
     capacity: usize,
     /// How many slots have been handed out at least once.
@@ -645,7 +649,8 @@ impl Chunk {
             .expect("a future fits into memory")
     }
 
-    fn allocate(stride: usize, capacity: usize, arena: &Arena) -> NonNull<Self> {
+    fn allocate(class: usize, capacity: usize, arena: &Arena) -> NonNull<Self> {
+        let stride = stride_of(class);
         let layout = Self::layout(stride, capacity);
         // SAFETY: the layout's size is not 0.
         let place = unsafe { alloc(layout) }.cast::<Self>();
@@ -659,6 +664,7 @@ impl Chunk {
                 owner: arena.owner,
                 core: Cell::new(arena.core.get()),
                 holds: AtomicUsize::new(1),
+                class,
                 stride,
                 capacity,
                 used: Cell::new(0),
@@ -814,11 +820,9 @@ impl Arena {
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn take_new(&self, class: usize) -> Slot {
         for Freed(slot) in self.remote.take_back() {
-            // Here it is ours again: until now a message may have been compared with it.
-            slot.header().shared.store(0, Ordering::Relaxed);
             self.recycle(slot);
         }
         let of_class = &self.classes[class];
@@ -829,11 +833,10 @@ impl Arena {
         if let Some(slot) = of_class.newest.get().and_then(Chunk::cut) {
             return slot;
         }
-        let stride = stride_of(class);
         // As many again as there are, within a chunk's size.
         let capacity = of_class.slots.get().max(limits::FIRST_SLOTS);
-        let capacity = capacity.min(limits::CHUNK / stride).max(1);
-        let chunk = Chunk::allocate(stride, capacity, self);
+        let capacity = capacity.min(limits::CHUNK / stride_of(class)).max(1);
+        let chunk = Chunk::allocate(class, capacity, self);
         self.chunks.borrow_mut().push(chunk);
         of_class.newest.set(Some(chunk));
         of_class.slots.set(of_class.slots.get() + capacity);
@@ -841,7 +844,7 @@ impl Arena {
     }
 
     fn recycle(&self, slot: Slot) {
-        let free = &self.classes[class_of(slot.chunk().stride)].free;
+        let free = &self.classes[slot.chunk().class].free;
         let header = slot.header();
         header.number.set(0);
         header.state.set(State::FREE);
