@@ -524,7 +524,14 @@ impl Core {
     // --- Other threads.
 
     /// Takes in what other threads sent.
+    #[inline]
     pub(crate) fn drain_remote(self: &Rc<Self>) {
+        if self.remote.is_pending() {
+            self.drain_pending();
+        }
+    }
+
+    fn drain_pending(self: &Rc<Self>) {
         if !self.remote.take_pending() {
             return;
         }

@@ -121,11 +121,12 @@ pub(crate) struct Drive<'a> {
 }
 
 impl<'a> Drive<'a> {
+    #[inline]
     pub(crate) fn begin(core: &'a Rc<Core>, location: &'static Location<'static>) -> Self {
         let outer = core.driven.get();
         core.driven.set((outer.0 + 1, Some(location)));
         core.show();
-        let host_slept = core.armed.replace(false) && core.remote.disarm_host();
+        let host_slept = core.armed.get() && core.disarm();
         Self {
             core,
             outer,
@@ -154,7 +155,19 @@ impl<'a> Drive<'a> {
 }
 
 impl Drop for Drive<'_> {
+    #[inline]
     fn drop(&mut self) {
+        if self.core.has_host() {
+            return self.end_for_host();
+        }
+        self.core.driven.set(self.outer);
+        self.core.show();
+    }
+}
+
+impl Drive<'_> {
+    #[cold]
+    fn end_for_host(&mut self) {
         let settled = self.settled;
         if !settled {
             self.settle();
@@ -166,6 +179,15 @@ impl Drop for Drive<'_> {
         if !settled && self.host_slept && self.core.table.ready() > 0 {
             self.core.remote.wake_host();
         }
+    }
+}
+
+impl Core {
+    /// The host is awake; true if nobody had told it yet.
+    #[cold]
+    fn disarm(&self) -> bool {
+        self.armed.set(false);
+        self.remote.disarm_host()
     }
 }
 

@@ -75,7 +75,13 @@ impl Handle {
         &self,
         future: F,
     ) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
-        spawn::start(&self.core, Whom::default(), future, Op::Spawn, Location::caller())
+        spawn::start(
+            &self.core,
+            Whom::default(),
+            future,
+            Op::Spawn,
+            Location::caller(),
+        )
     }
 
     /// Prepares a task with a name or a group.

@@ -124,7 +124,13 @@ impl TaskBuilder {
         self,
         future: F,
     ) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
-        start(&self.core.0, self.whom, future, Op::Spawn, Location::caller())
+        start(
+            &self.core.0,
+            self.whom,
+            future,
+            Op::Spawn,
+            Location::caller(),
+        )
     }
 
     /// Defers the task: see [`Handle::defer`](crate::Handle::defer).
@@ -137,7 +143,13 @@ impl TaskBuilder {
         self,
         future: F,
     ) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
-        start(&self.core.0, self.whom, future, Op::Defer, Location::caller())
+        start(
+            &self.core.0,
+            self.whom,
+            future,
+            Op::Defer,
+            Location::caller(),
+        )
     }
 }
 
@@ -195,7 +207,13 @@ impl LocalSpawner {
         &self,
         future: F,
     ) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
-        start(&self.core.0, Whom::default(), future, Op::Spawn, Location::caller())
+        start(
+            &self.core.0,
+            Whom::default(),
+            future,
+            Op::Spawn,
+            Location::caller(),
+        )
     }
 
     fn is_open(&self) -> Result<(), futures_task::SpawnError> {

@@ -375,33 +375,45 @@ impl Slot {
     }
 
     /// Frees a slot whose task has ended and whose `Owned` is gone, or makes it a zombie.
+    #[inline]
     pub(crate) fn retire(self) {
-        let (header, chunk) = (self.header(), self.chunk());
         debug_assert!(
             !self.state().has_any(State::PAYLOAD),
             "its payload would be lost"
         );
-        let in_use = chunk.core.get().is_some();
-        if self.has_waker() {
-            if in_use {
-                // Relaxed: we have a hold ourselves.
-                chunk.holds.fetch_add(1, Ordering::Relaxed);
-            }
-            self.update(|state| state.with(State::MERGED));
-            let own = header.wakers.replace(0);
-            let add = (own.cast_unsigned() << ONE.trailing_zeros()).wrapping_add(MERGED);
-            let before = header
-                .shared
-                .fetch_add(add, at("waker.merge", Ordering::AcqRel));
-            if count(before) + own != 0 {
-                return;
-            }
-            if in_use {
-                // Not the last: the arena has its own.
-                chunk.holds.fetch_sub(1, Ordering::Relaxed);
-            }
+        if !self.has_waker() || self.merge_wakers() {
+            self.free();
         }
-        match chunk.core.get() {
+    }
+
+    /// Lets whoever drops the last waker free the slot; true if there was none after all.
+    #[cold]
+    fn merge_wakers(self) -> bool {
+        let (header, chunk) = (self.header(), self.chunk());
+        let in_use = chunk.core.get().is_some();
+        if in_use {
+            // Relaxed: we have a hold ourselves.
+            chunk.holds.fetch_add(1, Ordering::Relaxed);
+        }
+        self.update(|state| state.with(State::MERGED));
+        let own = header.wakers.replace(0);
+        let add = (own.cast_unsigned() << ONE.trailing_zeros()).wrapping_add(MERGED);
+        let before = header
+            .shared
+            .fetch_add(add, at("waker.merge", Ordering::AcqRel));
+        if count(before) + own != 0 {
+            return false;
+        }
+        if in_use {
+            // Not the last: the arena has its own.
+            chunk.holds.fetch_sub(1, Ordering::Relaxed);
+        }
+        true
+    }
+
+    #[inline]
+    fn free(self) {
+        match self.chunk().core.get() {
             // SAFETY: rule 1 of `Chunk::core`.
             Some(core) => unsafe { core.as_ref() }.table.arena.recycle(self),
             None => Chunk::release(self.chunk_ptr()),
