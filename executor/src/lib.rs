@@ -271,6 +271,7 @@ mod watch;
 mod blocking;
 mod guard;
 
+mod class;
 mod extra;
 mod ids;
 mod limits;
@@ -280,6 +281,7 @@ mod state;
 mod sync;
 mod table;
 mod task;
+mod wake;
 
 #[cfg(feature = "blocking-detector")]
 pub use blocking::Blocked;

@@ -21,13 +21,9 @@
 //! 4. The payload is what the state says: a future (`FUTURE`), an output (`VALUE`), a panic's
 //!    payload (`PANIC`), or nothing. Whoever takes it out clears the bit first. `POLLING`
 //!    lends the future to one poll: nobody else touches it until that ends.
-//! 5. Wakers are counted twice: in `wakers` by the owner's thread and in `shared` by others;
-//!    a waker may be cloned in one count and dropped in the other, so only the sum means
-//!    anything. A slot is free when the task has ended, its `Owned` is gone and the sum is 0.
-//!    If the sum isn't 0 then, the owner adds its count to `shared` and sets `MERGED`: the
-//!    slot is a zombie, and whoever brings `shared` to 0 gives it back.
-//! 6. While the owner sleeps for the end of a task's wakers, the same is done under
-//!    `WATCHED`: whoever brings `shared` to 0 rouses it.
+//! 5. A slot is free when its task has ended, its `Owned` is gone and no waker of it exists.
+//!    If one does, the slot is a *zombie*, and whoever drops the last gives it back
+//!    (src/wake.rs).
 
 #![allow(unsafe_code)]
 
@@ -40,30 +36,17 @@ use std::mem::{ManuallyDrop, needs_drop};
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
-use std::rc::Rc;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
+use crate::class::{CLASSES, class_of, stride_of};
 use crate::core::{Core, PollGuard};
 use crate::limits;
-use crate::remote::{Message, Remote};
+use crate::remote::Remote;
 use crate::state::State;
-use crate::sync::{Arc, AtomicU32, AtomicUsize, Ordering, acquire_fence, at, catch, planted};
+use crate::sync::{Arc, AtomicU32, AtomicUsize, Ordering, acquire_fence, at, catch};
 
 /// No entry in the table of extras.
 pub(crate) const NO_EXTRA: u32 = u32::MAX;
-
-/// A remote waker sent a message that is not answered yet.
-const CLAIMED: u32 = 1 << 0;
-/// `shared` counts all wakers, and its end frees the slot (rule 5).
-const MERGED: u32 = 1 << 1;
-/// `shared` counts all wakers, and its end rouses the owner (rule 6).
-const WATCHED: u32 = 1 << 2;
-/// One waker; the count is signed, in the bits from here on.
-const ONE: u32 = 1 << 3;
-
-fn count(shared: u32) -> i32 {
-    shared.cast_signed() >> ONE.trailing_zeros()
-}
 
 /// What every slot begins with.
 #[repr(C)]
@@ -174,12 +157,7 @@ impl Slot {
     #[inline(always)]
     fn chunk(&self) -> &Chunk {
         // SAFETY: rule 1; `offset` was set when the chunk was cut into slots.
-        unsafe {
-            self.0
-                .byte_sub(self.header().offset as usize)
-                .cast::<Chunk>()
-                .as_ref()
-        }
+        unsafe { self.chunk_ptr().as_ref() }
     }
 
     #[inline(always)]
@@ -327,92 +305,49 @@ impl Slot {
         }
     }
 
-    // --- Its wakers.
+    // --- For src/wake.rs. What any thread that has a waker may call says so.
 
-    /// Whether a waker of it exists. If not, everything its holders did has been seen.
-    pub(crate) fn has_waker(self) -> bool {
-        let header = self.header();
-        if count(header.shared.load(Ordering::Relaxed)) + header.wakers.get() != 0 {
-            return true;
-        }
-        // Pairs with the Release decrement of the waker that was dropped last: one that found
-        // the slot claimed and left may have written what the next poll must see.
-        acquire_fence("waker.gone");
-        false
+    /// For any thread.
+    #[inline(always)]
+    pub(crate) fn is_on_owner(self) -> bool {
+        self.chunk().is_owner()
     }
 
-    /// Answers a remote wake: the next one sends a message again.
-    pub(crate) fn reopen(self) {
-        // A read-modify-write, not a store: a store would lose the wakers' writes
-        // (loom-tests/tests/wake_coalescing.rs).
-        self.header()
-            .shared
-            .fetch_and(!CLAIMED, at("wake.reopen", Ordering::Acquire));
+    /// For any thread.
+    #[inline(always)]
+    pub(crate) fn shared(&self) -> &AtomicU32 {
+        &self.header().shared
     }
 
-    /// Has the owner roused when the last waker is dropped; false if there is none (rule 6).
-    #[must_use]
-    pub(crate) fn watch(self) -> bool {
-        let header = self.header();
-        let own = header.wakers.replace(0);
-        let add = (own.cast_unsigned() << ONE.trailing_zeros()).wrapping_add(WATCHED);
-        // Release: who brings the count to 0 under WATCHED must see PARKED, which was set
-        // before.
-        let before = header
-            .shared
-            .fetch_add(add, at("waker.watch", Ordering::Release));
-        self.update(|state| state.with(State::WATCHED));
-        count(before) + own != 0
+    #[inline(always)]
+    pub(crate) fn wakers(&self) -> &Cell<i32> {
+        &self.header().wakers
     }
 
-    /// Ends `watch`; after it, what the holders of dropped wakers did has been seen.
-    pub(crate) fn unwatch(self) {
-        self.update(|state| state.without(State::WATCHED));
-        let before = self.header().shared.fetch_and(!WATCHED, Ordering::Relaxed);
-        if count(before) == 0 {
-            acquire_fence("waker.gone");
-        }
+    /// For any thread.
+    pub(crate) fn remote(&self) -> &Arc<Remote> {
+        &self.chunk().remote
     }
 
-    /// Frees a slot whose task has ended and whose `Owned` is gone, or makes it a zombie.
-    #[inline]
-    pub(crate) fn retire(self) {
-        debug_assert!(
-            !self.state().has_any(State::PAYLOAD),
-            "its payload would be lost"
-        );
-        if !self.has_waker() || self.merge_wakers() {
-            self.free();
-        }
-    }
-
-    /// Lets whoever drops the last waker free the slot; true if there was none after all.
-    #[cold]
-    fn merge_wakers(self) -> bool {
-        let (header, chunk) = (self.header(), self.chunk());
-        let in_use = chunk.core.get().is_some();
+    /// Adds a hold for a slot that will be a zombie; false if it has one already, as every
+    /// slot that outlives the arena.
+    pub(crate) fn hold(self) -> bool {
+        let in_use = self.chunk().core.get().is_some();
         if in_use {
-            // Relaxed: we have a hold ourselves.
-            chunk.holds.fetch_add(1, Ordering::Relaxed);
+            // Relaxed: the arena has one.
+            self.chunk().holds.fetch_add(1, Ordering::Relaxed);
         }
-        self.update(|state| state.with(State::MERGED));
-        let own = header.wakers.replace(0);
-        let add = (own.cast_unsigned() << ONE.trailing_zeros()).wrapping_add(MERGED);
-        let before = header
-            .shared
-            .fetch_add(add, at("waker.merge", Ordering::AcqRel));
-        if count(before) + own != 0 {
-            return false;
-        }
-        if in_use {
-            // Not the last: the arena has its own.
-            chunk.holds.fetch_sub(1, Ordering::Relaxed);
-        }
-        true
+        in_use
     }
 
+    /// Takes the hold of `hold` back; not the last.
+    pub(crate) fn unhold(self) {
+        self.chunk().holds.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Frees a slot that nothing refers to.
     #[inline]
-    fn free(self) {
+    pub(crate) fn free(self) {
         match self.chunk().core.get() {
             // SAFETY: rule 1 of `Chunk::core`.
             Some(core) => unsafe { core.as_ref() }.table.arena.recycle(self),
@@ -420,8 +355,19 @@ impl Slot {
         }
     }
 
+    /// Gives up a zombie that nothing refers to any more; on any thread.
+    pub(crate) fn give_back(self) {
+        let chunk = self.chunk_ptr();
+        self.remote().give_back(Freed(self));
+        Chunk::release(chunk);
+    }
+
+    #[inline(always)]
     fn chunk_ptr(self) -> NonNull<Chunk> {
-        NonNull::from(self.chunk())
+        // Not from a reference, which could free no more than itself.
+        let offset = self.header().offset as usize;
+        // SAFETY: rule 1.
+        unsafe { self.0.byte_sub(offset).cast() }
     }
 }
 
@@ -480,9 +426,9 @@ impl<T> Owned<T> {
 }
 
 impl Slot {
-    /// Runs `f` with the core, unless it is gone. Foreign code could end it while it runs.
+    /// Runs `f`, which runs no foreign code, with the core, unless it is gone.
     #[inline(always)]
-    fn with_core<R>(self, f: impl FnOnce(&Core) -> R) -> Option<R> {
+    pub(crate) fn with_core<R>(self, f: impl FnOnce(&Core) -> R) -> Option<R> {
         let core = self.chunk().core.get()?;
         // SAFETY: rule 1 of `Chunk::core`.
         Some(f(unsafe { core.as_ref() }))
@@ -499,119 +445,25 @@ fn slot_of(data: *const ()) -> Slot {
     Slot(unsafe { NonNull::new_unchecked(data.cast_mut().cast()) })
 }
 
-impl Slot {
-    /// Whether the owner's own count is in force; on any thread.
-    #[inline(always)]
-    fn counts_here(self) -> bool {
-        self.chunk().is_owner() && !self.state().has_any(State::MERGED.with(State::WATCHED))
-    }
-}
-
+#[inline]
 unsafe fn clone_waker(data: *const ()) -> RawWaker {
-    let slot = slot_of(data);
-    let header = slot.header();
-    let now = if slot.counts_here() {
-        let now = header.wakers.get() + 1;
-        header.wakers.set(now);
-        now
-    } else {
-        // Relaxed: it is made of one that exists.
-        count(header.shared.fetch_add(ONE, Ordering::Relaxed))
-    };
-    if now > limits::WAKERS {
-        // Somebody forgets wakers in a loop. As with `Arc`, going on would end in a use after
-        // free.
-        std::process::abort();
-    }
+    slot_of(data).add_waker();
     RawWaker::new(data, &WAKER)
 }
 
 unsafe fn wake(data: *const ()) {
-    // SAFETY: the caller's contract is the same.
-    unsafe {
-        wake_by_ref(data);
-        drop_waker(data);
-    }
+    slot_of(data).wake();
+    slot_of(data).remove_waker();
 }
 
 #[inline]
 unsafe fn wake_by_ref(data: *const ()) {
-    let slot = slot_of(data);
-    if !slot.chunk().is_owner() {
-        wake_remotely(slot);
-    } else if let Some(core) = slot.with_core(|core| core.wake(slot)).flatten() {
-        rouse(core);
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn rouse(core: Rc<Core>) {
-    core.rouse();
-}
-
-/// A wake by another thread than the owner's.
-#[inline(never)]
-fn wake_remotely(slot: Slot) {
-    // Release: what this thread wrote before must be seen by the poll, also when somebody
-    // else's message is the one that brings it about.
-    let before = slot
-        .header()
-        .shared
-        .fetch_or(CLAIMED, at("wake.claim", Ordering::Release));
-    if before & (CLAIMED | MERGED) == 0 {
-        slot.chunk().remote.send(Message::Wake(Key::of(slot)));
-    }
+    slot_of(data).wake();
 }
 
 #[inline]
 unsafe fn drop_waker(data: *const ()) {
-    let slot = slot_of(data);
-    if slot.counts_here() {
-        let wakers = &slot.header().wakers;
-        wakers.set(wakers.get() - 1);
-    } else {
-        drop_shared(slot);
-    }
-}
-
-/// Drops a waker that `shared` counts.
-#[inline(never)]
-fn drop_shared(slot: Slot) {
-    let header = slot.header();
-    let mut before = header.shared.load(Ordering::Relaxed);
-    let mut watching = None;
-    loop {
-        if count(before) == 1 && before & WATCHED != 0 && watching.is_none() {
-            // The slot is not ours any more when the count is down.
-            watching = Some(Arc::clone(&slot.chunk().remote));
-        }
-        // Release: what was done before is done when the owner finds the count at 0.
-        // Acquire: PARKED was set before WATCHED, and a zombie's slot is ours from here on.
-        let ordering = at("waker.drop", Ordering::AcqRel);
-        match header.shared.compare_exchange(
-            before,
-            before.wrapping_sub(ONE),
-            ordering,
-            Ordering::Relaxed,
-        ) {
-            Ok(_) => break,
-            Err(now) => before = now,
-        }
-    }
-    if count(before) != 1 {
-        return;
-    }
-    if let Some(remote) = watching
-        && !planted("waker.tell")
-    {
-        remote.last_waker_is_gone();
-    }
-    if before & MERGED != 0 {
-        let chunk = slot.chunk_ptr();
-        slot.chunk().remote.give_back(slot.into());
-        Chunk::release(chunk);
-    }
+    slot_of(data).remove_waker();
 }
 
 /// A zombie that was given back by whatever thread; the owner takes it.
@@ -620,12 +472,6 @@ pub(crate) struct Freed(Slot);
 
 // SAFETY: whoever has it has the only reference to the slot.
 unsafe impl Send for Freed {}
-
-impl From<Slot> for Freed {
-    fn from(slot: Slot) -> Self {
-        Self(slot)
-    }
-}
 
 // --- Memory.
 
@@ -741,26 +587,6 @@ impl Chunk {
             chunk.drop_in_place();
             dealloc(chunk.as_ptr().cast(), layout);
         }
-    }
-}
-
-/// Sizes in steps of 16 bytes up to this, in powers of two beyond.
-const FINE: usize = 1024;
-const CLASSES: usize = FINE / 16 + 1 + (usize::BITS - FINE.trailing_zeros()) as usize;
-
-const fn class_of(size: usize) -> usize {
-    if size <= FINE {
-        size.div_ceil(16)
-    } else {
-        FINE / 16 + (size.next_power_of_two().trailing_zeros() - FINE.trailing_zeros()) as usize
-    }
-}
-
-fn stride_of(class: usize) -> usize {
-    if class <= FINE / 16 {
-        class * 16
-    } else {
-        FINE << (class - FINE / 16)
     }
 }
 

@@ -380,21 +380,23 @@ const SCENARIOS: [(&str, fn()); 18] = [
     ),
 ];
 
+/// Bytes that stay allocated after three runs.
+fn kept_by(scenario: fn()) -> usize {
+    let before = ALLOCATOR.allocated();
+    for _ in 0..3 {
+        scenario();
+    }
+    ALLOCATOR.allocated().saturating_sub(before)
+}
+
 #[test]
 fn nothing_stays_allocated_in_any_scenario() {
     for (name, scenario) in SCENARIOS {
         // Once to warm up what the process itself keeps: thread-locals, the list of threads.
         scenario();
-        let before = ALLOCATOR.allocated();
-        for _ in 0..3 {
-            scenario();
-        }
-        let after = ALLOCATOR.allocated();
-        assert!(
-            after <= before,
-            "{name}: {} bytes leaked in three runs",
-            after - before
-        );
+        // The thread that runs the harness allocates too, now and then: a leak is there each time.
+        let leaked = (0..3).map(|_| kept_by(scenario)).min();
+        assert_eq!(leaked, Some(0), "{name}: bytes leaked in three runs");
     }
     wakes_are_kept_in_bounded_memory();
     // The same check notices a leak.

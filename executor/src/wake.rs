@@ -1,0 +1,212 @@
+//! Counts a task's wakers and wakes it, from any thread.
+//!
+//! On the owner's thread both touch no atomic. Other threads share one word with it:
+//!
+//! ```text
+//!   bit       set when                                        cleared by
+//!   CLAIMED   a remote waker sent a message                    the owner, when it takes it in
+//!   MERGED    the task has ended and wakers are left           nobody: the slot is a zombie
+//!   WATCHED   the owner sleeps until the last waker is gone    the owner, when it is awake
+//!   the rest  wakers, as a signed number
+//! ```
+//!
+//! 1. A remote waker sets CLAIMED; it sends a message only when it was clear. Whoever finds
+//!    it set leaves: a message is under way or was taken in but not yet answered.
+//! 2. Only the owner clears it, before the poll which answers the message and with a
+//!    read-modify-write. So the writes of every waker that left under rule 1 happen before
+//!    that poll (loom-tests/tests/wake_coalescing.rs).
+//! 3. Messages carry keys, which count as nothing: a wake that races with the end of the
+//!    executor leaves a key in a queue nobody reads, and neither a cycle nor a leak.
+//! 4. Wakers are counted twice: in `wakers` by the owner's thread and in this word by others.
+//!    A waker may be cloned in one count and dropped in the other, so only the sum means
+//!    anything, and only the owner can know it. Under MERGED and WATCHED the owner has moved
+//!    its count into the word: then whoever brings it to 0 frees the slot, or rouses the owner.
+
+use crate::limits;
+use crate::remote::Message;
+use crate::state::State;
+use crate::sync::{Arc, Ordering, acquire_fence, at, planted};
+use crate::task::{Key, Slot};
+
+const CLAIMED: u32 = 1 << 0;
+const MERGED: u32 = 1 << 1;
+const WATCHED: u32 = 1 << 2;
+/// One waker.
+const ONE: u32 = 1 << 3;
+
+/// The wakers that a word counts.
+fn count(shared: u32) -> i32 {
+    shared.cast_signed() >> ONE.trailing_zeros()
+}
+
+/// What adds so many wakers to a word.
+fn wakers(number: i32) -> u32 {
+    number.cast_unsigned() << ONE.trailing_zeros()
+}
+
+/// For the owner's thread.
+impl Slot {
+    /// Whether a waker of it exists. If not, everything its holders did has been seen.
+    #[inline]
+    pub(crate) fn has_waker(self) -> bool {
+        if count(self.shared().load(Ordering::Relaxed)) + self.wakers().get() != 0 {
+            return true;
+        }
+        // Pairs with the Release decrement of the waker that was dropped last: one that found
+        // the slot claimed and left may have written what the next poll must see.
+        acquire_fence("waker.gone");
+        false
+    }
+
+    /// Answers a remote wake: the next one sends a message again (rule 2).
+    pub(crate) fn reopen(self) {
+        // Not a store, which would lose the wakers' writes.
+        self.shared()
+            .fetch_and(!CLAIMED, at("wake.reopen", Ordering::Acquire));
+    }
+
+    /// Has the owner roused when the last waker is dropped; false if there is none (rule 4).
+    #[must_use]
+    pub(crate) fn watch(self) -> bool {
+        let own = self.wakers().replace(0);
+        // Release: who brings the count to 0 under WATCHED must see PARKED, which was set
+        // before.
+        let before = self.shared().fetch_add(
+            wakers(own).wrapping_add(WATCHED),
+            at("waker.watch", Ordering::Release),
+        );
+        self.update(|state| state.with(State::WATCHED));
+        count(before) + own != 0
+    }
+
+    /// Ends `watch`; after it, what the holders of dropped wakers did has been seen.
+    pub(crate) fn unwatch(self) {
+        self.update(|state| state.without(State::WATCHED));
+        let before = self.shared().fetch_and(!WATCHED, Ordering::Relaxed);
+        if count(before) == 0 {
+            acquire_fence("waker.gone");
+        }
+    }
+
+    /// Frees a slot whose task has ended and whose handle is gone, or makes it a zombie.
+    #[inline]
+    pub(crate) fn retire(self) {
+        debug_assert!(
+            !self.state().has_any(State::PAYLOAD),
+            "its payload would be lost"
+        );
+        if !self.has_waker() || self.merge_wakers() {
+            self.free();
+        }
+    }
+
+    /// Lets whoever drops the last waker free the slot; true if there was none after all.
+    #[cold]
+    fn merge_wakers(self) -> bool {
+        let hold = self.hold();
+        self.update(|state| state.with(State::MERGED));
+        let own = self.wakers().replace(0);
+        let before = self.shared().fetch_add(
+            wakers(own).wrapping_add(MERGED),
+            at("waker.merge", Ordering::AcqRel),
+        );
+        if count(before) + own != 0 {
+            return false;
+        }
+        if hold {
+            self.unhold();
+        }
+        true
+    }
+}
+
+/// For any thread that has a waker.
+impl Slot {
+    /// Whether the owner's own count is in force here.
+    #[inline(always)]
+    fn counts_here(self) -> bool {
+        self.is_on_owner() && !self.state().has_any(State::MERGED.with(State::WATCHED))
+    }
+
+    #[inline]
+    pub(crate) fn add_waker(self) {
+        let now = if self.counts_here() {
+            let now = self.wakers().get() + 1;
+            self.wakers().set(now);
+            now
+        } else {
+            // Relaxed: it is made of one that exists.
+            count(self.shared().fetch_add(ONE, Ordering::Relaxed))
+        };
+        if now > limits::WAKERS {
+            // Somebody forgets wakers in a loop. As with `Arc`, going on would end in a use
+            // after free.
+            std::process::abort();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn remove_waker(self) {
+        if self.counts_here() {
+            self.wakers().set(self.wakers().get() - 1);
+        } else {
+            self.remove_shared_waker();
+        }
+    }
+
+    #[inline(never)]
+    fn remove_shared_waker(self) {
+        let mut before = self.shared().load(Ordering::Relaxed);
+        let mut watching = None;
+        loop {
+            if count(before) == 1 && before & WATCHED != 0 && watching.is_none() {
+                // The slot is not ours any more when the count is down.
+                watching = Some(Arc::clone(self.remote()));
+            }
+            // Release: what was done before is done when the owner finds the count at 0.
+            // Acquire: PARKED was set before WATCHED, and a zombie's slot is ours from here on.
+            let ordering = at("waker.drop", Ordering::AcqRel);
+            match self.shared().compare_exchange(
+                before,
+                before.wrapping_sub(ONE),
+                ordering,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => break,
+                Err(now) => before = now,
+            }
+        }
+        if count(before) != 1 {
+            return;
+        }
+        if let Some(remote) = watching
+            && !planted("waker.tell")
+        {
+            remote.last_waker_is_gone();
+        }
+        if before & MERGED != 0 {
+            self.give_back();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn wake(self) {
+        if !self.is_on_owner() {
+            self.wake_remotely();
+        } else if let Some(core) = self.with_core(|core| core.wake(self)).flatten() {
+            core.rouse();
+        }
+    }
+
+    #[inline(never)]
+    fn wake_remotely(self) {
+        // Rule 1. Release: what this thread wrote before must be seen by the poll, also when
+        // somebody else's message is the one that brings it about.
+        let before = self
+            .shared()
+            .fetch_or(CLAIMED, at("wake.claim", Ordering::Release));
+        if before & (CLAIMED | MERGED) == 0 {
+            self.remote().send(Message::Wake(Key::of(self)));
+        }
+    }
+}
