@@ -38,7 +38,7 @@ mod tests {
             let class = class_of(size);
             assert!(class < CLASSES, "{size}");
             assert!(
-                stride_of(class) >= size && stride_of(class) % 16 == 0,
+                stride_of(class) >= size && stride_of(class).is_multiple_of(16),
                 "{size}"
             );
             assert!(class == 0 || stride_of(class - 1) < size, "{size}");

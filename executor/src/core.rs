@@ -384,16 +384,22 @@ impl Core {
         let extra = self.table.take_extra(slot);
         // From here on the slot is its handle's.
         slot.update(|state| state.without(State::LIVE));
-        match extra.map(|extra| extra.waiter) {
-            None | Some(Waiter::Nobody) => {}
-            Some(Waiter::Ours(key)) => {
+        let waiter = extra.map_or(Waiter::Nobody, |extra| extra.waiter);
+        let waiter = match waiter {
+            Waiter::Set(ends, member) => ends.note(member),
+            other => other,
+        };
+        match waiter {
+            // Nobody awaits a set by way of another one.
+            Waiter::Nobody | Waiter::Set(..) => {}
+            Waiter::Ours(key) => {
                 let woken = self.table.arena.resolve(key);
                 if let Some(core) = woken.and_then(|slot| self.wake(slot)) {
                     core.rouse();
                 }
             }
-            Some(Waiter::Foreign(waker)) => self.contain(|| waker.wake()),
-            Some(Waiter::End(end)) => self.contain(|| end.end()),
+            Waiter::Foreign(waker) => self.contain(|| waker.wake()),
+            Waiter::End(end) => self.contain(|| end.end()),
         }
     }
 

@@ -4,12 +4,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::rc::Rc;
 use std::task::Waker;
 
 use slab::Slab;
 
 use crate::group::GroupTable;
 use crate::ids::GroupId;
+use crate::join_set::Ends;
 use crate::list::{Chain, Linked, Links, List};
 use crate::schedule::Shuffler;
 use crate::task::{Key, Slot};
@@ -24,7 +26,9 @@ pub(crate) enum Waiter {
     Ours(Key),
     /// Anybody else.
     Foreign(Waker),
-    /// The way to another thread, or to a set of tasks.
+    /// A set of tasks, in which this one has a number.
+    Set(Rc<Ends>, usize),
+    /// The way to another thread.
     End(Box<dyn End>),
 }
 
@@ -42,6 +46,7 @@ impl fmt::Debug for Waiter {
             Self::Nobody => "Nobody",
             Self::Ours(_) => "Ours",
             Self::Foreign(_) => "Foreign",
+            Self::Set(..) => "Set",
             Self::End(_) => "End",
         })
     }

@@ -54,6 +54,10 @@ impl Handle {
         }
     }
 
+    pub(crate) fn weak(&self) -> &Weak<Core> {
+        &self.core
+    }
+
     fn open(&self, op: Op, location: &'static Location<'static>) -> Result<Rc<Core>, Refused> {
         self.core
             .upgrade()

@@ -5,7 +5,8 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::ptr;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
 use crate::core::Core;
@@ -170,22 +171,33 @@ impl<T> JoinHandle<T> {
         Some(outcome)
     }
 
+    /// Whether the task is this executor's.
+    pub(crate) fn belongs_to(&self, core: &Weak<Core>) -> bool {
+        self.task
+            .with_core(|ours| ptr::eq(ours, core.as_ptr()))
+            .unwrap_or(false)
+    }
+
+    /// Sets who is woken when the task ends, if it has not; returns who was, to be dropped
+    /// with nothing borrowed.
+    pub(crate) fn set_waiter(&self, waiter: Waiter) -> Option<Waiter> {
+        if self.is_finished() {
+            return Some(waiter);
+        }
+        let slot = self.task.slot();
+        self.task
+            .with_core(|core| core.table.set_waiter(slot, waiter))
+    }
+
     /// Has the task that polls us woken when ours ends.
     fn register(&self, cx: &Context<'_>) {
-        let slot = self.task.slot();
         let ours = self.task.with_core(|core| core.running_under(cx.waker()));
         let waiter = match ours.flatten() {
             Some(running) => Waiter::Ours(Key::of(running)),
             None => Waiter::Foreign(cx.waker().clone()),
         };
         // Cloning is foreign code: the task may have ended.
-        if !self.is_finished() {
-            let old = self
-                .task
-                .with_core(|core| core.table.set_waiter(slot, waiter));
-            // Dropped with nothing of ours borrowed.
-            drop(old);
-        }
+        drop(self.set_waiter(waiter));
     }
 
     /// Makes a handle whose drop aborts the task instead of detaching it.
@@ -228,10 +240,7 @@ impl<T> Drop for JoinHandle<T> {
         let slot = self.task.slot();
         let _slot = GiveUp(slot);
         if slot.state().has(State::LIVE) {
-            let waiter = self
-                .task
-                .with_core(|core| core.table.set_waiter(slot, Waiter::Nobody));
-            drop(waiter);
+            drop(self.set_waiter(Waiter::Nobody));
         } else {
             slot.drop_outcome();
         }

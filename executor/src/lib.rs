@@ -45,6 +45,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Many tasks are awaited with a [`JoinSet`], which returns what ends first.
+//!
 //! # Refusals
 //!
 //! Blocking inside a poll would wait for a task that can't run. It is refused, and the
@@ -252,6 +254,7 @@ mod phase;
 mod refusal;
 
 mod join;
+mod join_set;
 mod spawn;
 mod spawner;
 mod yield_now;
@@ -295,6 +298,7 @@ pub use handle::Handle;
 pub use hooks::{Hooks, PhaseEvent, PollOutcome};
 pub use ids::TaskId;
 pub use join::{AbortOnDrop, JoinError, JoinHandle};
+pub use join_set::JoinSet;
 pub use panics::PanicPolicy;
 pub use park::{CannotPark, NoPark, Park, ThreadPark};
 pub use phase::{OnBlock, Phase, PhaseGuard, PhaseInfo, PhaseKind};

@@ -79,7 +79,8 @@ pub struct TaskInfo {
     pub since: u64,
     /// Who made it ready the last time.
     pub last_wake: WakeSource,
-    /// The task whose [`JoinHandle`](crate::JoinHandle) it awaits directly.
+    /// The task whose [`JoinHandle`](crate::JoinHandle) it awaits directly; of those in a
+    /// [`JoinSet`](crate::JoinSet), the youngest that has not ended.
     pub awaits: Option<TaskId>,
     /// Somebody else holds a waker of it. A task that waits with none, and awaits no other,
     /// waits for ever.
@@ -195,8 +196,13 @@ impl Core {
         for slot in self.table.tasks() {
             let id = TaskId::of(slot);
             let extra = (slot.extra() != NO_EXTRA).then(|| extras.get(slot.extra()));
-            if let Some(Waiter::Ours(waiter)) = extra.map(|extra| &extra.waiter) {
-                if main == Some(*waiter) {
+            let waiter = match extra.map(|extra| &extra.waiter) {
+                Some(Waiter::Ours(waiter)) => Some(*waiter),
+                Some(Waiter::Set(ends, _)) => ends.awaited_by(),
+                _ => None,
+            };
+            if let Some(waiter) = waiter {
+                if main == Some(waiter) {
                     main_awaits = Some(id);
                 }
                 awaits.push((waiter.number(), id));

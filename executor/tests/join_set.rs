@@ -1,0 +1,173 @@
+//! A set of tasks gives outcomes in the order of the ends, and loses none.
+
+mod common;
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use common::{CountWakes, Gate, Log, never};
+use vestibule_executor::{
+    BlockOnError, Budget, Executor, JoinError, JoinSet, NoPark, TaskState, yield_now,
+};
+
+fn no_park() -> Executor {
+    Executor::builder().park(NoPark).build()
+}
+
+#[test]
+fn outcomes_come_in_the_order_of_the_ends() {
+    let executor = no_park();
+    let mut set = JoinSet::new(&executor);
+    let gates: Vec<_> = (0..4).map(|_| Gate::new()).collect();
+    for (n, gate) in gates.iter().enumerate() {
+        let gate = gate.clone();
+        set.spawn(async move {
+            gate.await;
+            n
+        })
+        .unwrap();
+    }
+    let _ = executor.tick().unwrap();
+    assert!(set.try_join_next().is_none());
+    for n in [2, 0, 3, 1] {
+        gates[n].open();
+    }
+    let _ = executor.tick().unwrap();
+    let order: Vec<_> = std::iter::from_fn(|| set.try_join_next())
+        .map(|(id, outcome)| (id.number(), outcome.unwrap()))
+        .collect();
+    assert_eq!(order, [(3, 2), (1, 0), (4, 3), (2, 1)]);
+    assert!(set.is_empty());
+}
+
+#[test]
+fn a_set_is_awaited_by_a_task_by_a_main_future_and_by_a_foreign_waker() {
+    let executor = no_park();
+    let mut set = JoinSet::new(&executor);
+    let gate = Gate::new();
+    set.spawn(gate.clone()).unwrap();
+    let (wakes, waker) = CountWakes::new();
+    let mut cx = Context::from_waker(&waker);
+    assert!(set.poll_join_next(&mut cx).is_pending());
+    gate.open();
+    let _ = executor.run_until_stalled(Budget::default()).unwrap();
+    assert_eq!(wakes.get(), 1);
+    assert!(matches!(
+        set.poll_join_next(&mut cx),
+        Poll::Ready(Some((_, Ok(()))))
+    ));
+    assert!(matches!(set.poll_join_next(&mut cx), Poll::Ready(None)));
+
+    let mut set = JoinSet::new(&executor);
+    for n in 0..3 {
+        set.spawn(async move {
+            yield_now().await;
+            n
+        })
+        .unwrap();
+    }
+    let waits = executor
+        .spawn(async move {
+            let mut sum = 0;
+            while let Some((_, outcome)) = set.join_next().await {
+                sum += outcome.unwrap();
+            }
+            sum
+        })
+        .unwrap();
+    assert_eq!(executor.try_block_on(waits).unwrap().unwrap(), 3);
+}
+
+#[test]
+fn a_set_that_nobody_can_end_is_a_deadlock_and_a_snapshot_shows_it() {
+    let executor = Executor::new();
+    let mut set = JoinSet::new(&executor);
+    let id = set.spawn(never()).unwrap();
+    match executor.try_block_on(set.join_next()) {
+        Err(BlockOnError::Stalled(stalled)) => assert!(stalled.deadlock),
+        _ => panic!("nothing can wake it"),
+    }
+    let waits = executor
+        .spawn(async move { set.join_next().await.is_some() })
+        .unwrap();
+    let _ = executor.tick().unwrap();
+    let snapshot = executor.snapshot();
+    let info = snapshot.get(waits.id()).unwrap();
+    assert_eq!((info.state, info.awaits), (TaskState::Waiting, Some(id)));
+}
+
+#[test]
+fn aborted_panicked_and_named_tasks_are_outcomes_too() {
+    let executor = no_park();
+    let group = executor.group("group");
+    let mut set = JoinSet::new(&executor);
+    let named = executor
+        .task()
+        .name("named")
+        .group(&group)
+        .spawn(never())
+        .unwrap();
+    let named = set.insert(named).unwrap();
+    let panics = set
+        .spawn(async { std::panic::resume_unwind(Box::new("as planned")) })
+        .unwrap();
+    let ended = executor.spawn(async {}).unwrap();
+    let _ = executor.tick().unwrap();
+    let ended = set.insert(ended).unwrap();
+    group.abort_all();
+    let mut seen = Vec::new();
+    while let Some((id, outcome)) = set.try_join_next() {
+        seen.push((id, outcome.err().map(|error| error.to_string())));
+    }
+    let text = |text: &str| Some(String::from(text));
+    assert_eq!(
+        seen,
+        [
+            (panics, text("the task panicked: as planned")),
+            (ended, None),
+            (named, text("the task was aborted"))
+        ]
+    );
+}
+
+#[test]
+fn dropping_a_set_aborts_its_tasks_and_detaching_does_not() {
+    let executor = no_park();
+    let log = Log::new();
+    let spawn_into = |set: &mut JoinSet<()>, name: &'static str| {
+        let dropped = log.on_drop(name);
+        set.spawn(async move {
+            yield_now().await;
+            drop(dropped);
+        })
+        .unwrap();
+    };
+    let mut set = JoinSet::new(&executor);
+    spawn_into(&mut set, "aborted");
+    drop(set);
+    assert_eq!(log.take(), ["aborted"]);
+    let mut set = JoinSet::new(&executor);
+    spawn_into(&mut set, "detached");
+    set.detach_all();
+    assert!(set.is_empty() && log.take().is_empty());
+    drop(set);
+    let _ = executor.run_until_stalled(Budget::default()).unwrap();
+    assert_eq!(log.take(), ["detached"]);
+}
+
+#[test]
+fn a_set_outlives_its_executor_and_refuses_the_tasks_of_another() {
+    let (one, other) = (no_park(), no_park());
+    let mut set = JoinSet::new(&one);
+    let foreign = other.spawn(async {}).unwrap();
+    let foreign = set.insert(foreign).unwrap_err();
+    let value = Rc::new(());
+    let kept = Rc::clone(&value);
+    set.spawn(async move { drop(kept) }).unwrap();
+    drop(one);
+    assert_eq!(Rc::strong_count(&value), 1);
+    let (_, outcome) = set.try_join_next().unwrap();
+    assert!(matches!(outcome, Err(JoinError::ExecutorGone)));
+    assert!(set.spawn(async {}).is_err());
+    drop(foreign);
+}
