@@ -334,3 +334,73 @@ fn a_host_makes_refusals_of_its_own_with_the_state_filled_in() {
             .starts_with("cannot use the store: the store is running guest code")
     );
 }
+
+#[test]
+fn a_refusal_names_the_task_the_phase_and_how_deep_they_nest() {
+    let executor = Executor::new();
+    let (handle, group) = (executor.handle(), executor.group("store"));
+    let task = executor.task().name("builder").spawn(async move {
+        let outer = handle.enter_phase(Phase::custom("build", &group)).unwrap();
+        let once = handle.tick().unwrap_err();
+        let inner = handle
+            .enter_phase(Phase::instantiating(&group).label("inner"))
+            .unwrap();
+        let twice = handle.tick().unwrap_err();
+        drop((inner, outer));
+        (once, twice, handle.tick().unwrap_err())
+    });
+    let task = task.unwrap();
+    let id = task.id();
+    let (once, twice, none) = executor.try_block_on(task).unwrap().unwrap();
+    for refused in [&once, &twice, &none] {
+        assert_eq!(
+            (refused.task(), refused.task_name()),
+            (Some(id), Some("builder"))
+        );
+        assert_eq!(refused.depth(), 1);
+        let task = format!("; running task {id} `builder`, poll depth 1;");
+        assert!(refused.to_string().contains(&task), "{refused}");
+    }
+    let facts = |refused: &Refused| {
+        let name = refused.phase_name().map(str::to_owned);
+        let label = refused.phase_label().map(str::to_owned);
+        let group = refused.group().map(str::to_owned);
+        (
+            refused.phase_kind(),
+            name,
+            label,
+            group,
+            refused.phase_depth(),
+        )
+    };
+    let (build, inner, store) = ("build".to_owned(), "inner".to_owned(), "store".to_owned());
+    assert_eq!(
+        facts(&once),
+        (PhaseKind::Custom, Some(build), None, Some(store.clone()), 1)
+    );
+    assert_eq!(
+        facts(&twice),
+        (PhaseKind::Instantiating, None, Some(inner), Some(store), 2)
+    );
+    assert_eq!(facts(&none), (PhaseKind::Running, None, None, None, 0));
+    assert!(
+        once.to_string()
+            .contains("; phase `build` of group `store`; running"),
+        "{once}"
+    );
+    assert!(
+        twice
+            .to_string()
+            .contains("; phase Instantiating (inner) of group `store`, 2 phases deep;"),
+        "{twice}"
+    );
+    assert!(none.to_string().contains("; no phase; running"), "{none}");
+    // Outside of any poll there is neither task nor depth to name.
+    let phase = Phase::custom("idle", &executor.group("g"));
+    let guard = executor.enter_phase(phase).unwrap();
+    let refused = executor.tick().unwrap_err();
+    drop(guard);
+    assert_eq!((refused.task(), refused.depth()), (None, 0));
+    assert!(!refused.to_string().contains("depth"), "{refused}");
+    assert!(!refused.to_string().contains("running task"), "{refused}");
+}

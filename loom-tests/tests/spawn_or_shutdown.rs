@@ -11,16 +11,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 
-use common::{assert_needed, explore};
-
-/// Counts its drops.
-struct Counted(Arc<AtomicUsize>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
+use common::{Counted, assert_needed, explore};
 
 fn a_thread_spawns_while_the_executor_shuts_down() {
     let executor = Executor::new();

@@ -58,3 +58,12 @@ pub fn assert_needed(site: &str, name: &str, complaint: &str) {
         "`{name}` does not fail without the ordering at `{site}`:\n{text}"
     );
 }
+
+/// Counts its drops.
+pub struct Counted(pub loom::sync::Arc<loom::sync::atomic::AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, loom::sync::atomic::Ordering::Relaxed);
+    }
+}
