@@ -281,6 +281,8 @@ mod limits;
 mod list;
 mod remote;
 mod state;
+#[cfg(vestibule_tsan)]
+mod strong;
 mod sync;
 mod table;
 mod task;

@@ -48,7 +48,10 @@ mod imp {
     use std::sync::atomic::Ordering;
     use std::thread::Thread;
 
+    #[cfg(vestibule_tsan)]
+    pub(crate) use crate::strong::{AtomicU32, AtomicUsize};
     pub(crate) use crossbeam_queue::SegQueue as Queue;
+    #[cfg(not(vestibule_tsan))]
     pub(crate) use std::sync::atomic::{AtomicU32, AtomicUsize};
     pub(crate) use std::sync::{Mutex, MutexGuard};
 
@@ -91,6 +94,25 @@ mod imp {
     #[inline(always)]
     pub(crate) fn acquire_fence(_site: &'static str) {
         std::sync::atomic::fence(Ordering::Acquire);
+    }
+
+    /// Memory that is freed or used again while others may still look at it: nothing, here.
+    #[derive(Debug)]
+    pub(crate) struct Traced;
+
+    impl Traced {
+        #[inline(always)]
+        pub(crate) const fn new() -> Self {
+            Self
+        }
+
+        /// It is looked at.
+        #[inline(always)]
+        pub(crate) const fn look(&self) {}
+
+        /// It is the caller's alone.
+        #[inline(always)]
+        pub(crate) const fn take(&self) {}
     }
 
     /// Runs foreign code and catches its panic.
@@ -168,6 +190,25 @@ mod imp {
         // There is no relaxed fence: the weak form of a fence is none.
         if PLANTED.get() != Some(site) {
             loom::sync::atomic::fence(Ordering::Acquire);
+        }
+    }
+
+    /// Memory that is freed or used again while others may still look at it. Loom reports whoever
+    /// takes it without being ordered after everybody who looked.
+    #[derive(Debug)]
+    pub(crate) struct Traced(loom::cell::UnsafeCell<()>);
+
+    impl Traced {
+        pub(crate) fn new() -> Self {
+            Self(loom::cell::UnsafeCell::new(()))
+        }
+
+        pub(crate) fn look(&self) {
+            self.0.with(|_| ());
+        }
+
+        pub(crate) fn take(&self) {
+            self.0.with_mut(|_| ());
         }
     }
 

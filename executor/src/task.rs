@@ -43,7 +43,9 @@ use crate::core::{Core, PollGuard};
 use crate::limits;
 use crate::remote::Remote;
 use crate::state::State;
-use crate::sync::{Arc, AtomicU32, AtomicUsize, Ordering, acquire_fence, at, catch};
+use crate::sync::{
+    Arc, AtomicU32, AtomicUsize, Ordering, Traced, acquire_fence, at, catch, planted,
+};
 
 /// No entry in the table of extras.
 pub(crate) const NO_EXTRA: u32 = u32::MAX;
@@ -66,6 +68,7 @@ struct Header {
     shared: AtomicU32,
     /// Bytes from the beginning of the chunk.
     offset: u32,
+    trace: Traced,
 }
 
 /// What is known about a future once its type is erased.
@@ -355,8 +358,17 @@ impl Slot {
         }
     }
 
+    /// Another thread looks at it: for a loom model, which sees whether that comes to an end
+    /// before the slot is used again or freed.
+    #[inline(always)]
+    pub(crate) fn look(self) {
+        self.header().trace.look();
+        self.chunk().trace.look();
+    }
+
     /// Gives up a zombie that nothing refers to any more; on any thread.
     pub(crate) fn give_back(self) {
+        self.header().trace.take();
         let chunk = self.chunk_ptr();
         self.remote().give_back(Freed(self));
         Chunk::release(chunk);
@@ -491,6 +503,7 @@ struct Chunk {
     capacity: usize,
     /// How many slots have been handed out at least once.
     used: Cell<usize>,
+    trace: Traced,
 }
 
 impl Chunk {
@@ -526,6 +539,7 @@ impl Chunk {
                 stride,
                 capacity,
                 used: Cell::new(0),
+                trace: Traced::new(),
             });
         }
         chunk
@@ -563,6 +577,7 @@ impl Chunk {
             shared: AtomicU32::new(0),
             offset: u32::try_from(slot.0.as_ptr().addr() - chunk.as_ptr().addr())
                 .expect("chunks with more than one slot are small"),
+            trace: Traced::new(),
         };
         // SAFETY: nobody has this slot yet, and it has room for a header.
         unsafe { slot.0.write(header) };
@@ -581,6 +596,7 @@ impl Chunk {
             return;
         }
         acquire_fence("chunk.free");
+        this.trace.take();
         let layout = Self::layout(this.stride, this.capacity);
         // SAFETY: that was the last hold: nobody else has this chunk or a slot of it.
         unsafe {
@@ -684,6 +700,7 @@ impl Arena {
     fn recycle(&self, slot: Slot) {
         let free = &self.classes[slot.chunk().class].free;
         let header = slot.header();
+        header.trace.take();
         header.number.set(0);
         header.state.set(State::FREE);
         header.next.set(free.replace(Some(slot)));
@@ -692,7 +709,7 @@ impl Arena {
     /// Follows a key that was made of a slot of this arena; `None` if its task is gone.
     pub(crate) fn resolve(&self, key: Key) -> Option<Slot> {
         // Rule 1: it is a slot, of that task or of another one.
-        (key.slot.number() == key.number).then_some(key.slot)
+        (key.slot.number() == key.number || planted("key.stale")).then_some(key.slot)
     }
 
     /// All slots that are not free, in no order.
@@ -738,6 +755,7 @@ impl Slot {
     #[inline(always)]
     fn be_born(self, vtable: &'static VTable, birth: Birth) {
         let header = self.header();
+        header.trace.take();
         header.vtable.set(vtable);
         header.number.set(birth.number);
         header.spawned_at.set(birth.spawned_at);

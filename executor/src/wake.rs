@@ -135,6 +135,7 @@ impl Slot {
             self.wakers().set(now);
             now
         } else {
+            self.look();
             // Relaxed: it is made of one that exists.
             count(self.shared().fetch_add(ONE, Ordering::Relaxed))
         };
@@ -156,6 +157,7 @@ impl Slot {
 
     #[inline(never)]
     fn remove_shared_waker(self) {
+        self.look();
         let mut before = self.shared().load(Ordering::Relaxed);
         let mut watching = None;
         loop {
@@ -200,6 +202,7 @@ impl Slot {
 
     #[inline(never)]
     fn wake_remotely(self) {
+        self.look();
         // Rule 1. Release: what this thread wrote before must be seen by the poll, also when
         // somebody else's message is the one that brings it about.
         let before = self

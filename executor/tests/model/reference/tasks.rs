@@ -109,15 +109,8 @@ impl Model {
     }
 
     pub(super) fn finish(&mut self, name: usize, why: &'static str) {
-        // Off the table first; but a task on the stack leaves it when its future is gone.
-        let polling = matches!(self.entries[name].stage, Stage::Polling { .. });
-        if !polling {
-            self.take_out(name);
-        }
+        self.take_out(name);
         let outcome = self.drop_future(name).map_or_else(|_| "panicked", |()| why);
-        if polling {
-            self.take_out(name);
-        }
         self.entries[name].outcome = Some(outcome);
         self.counts.completed += 1;
         self.answer(name);
@@ -182,8 +175,9 @@ impl Model {
                 return;
             }
             Ok(true) => {
-                self.entries[name].outcome = Some("value");
+                // The future is dropped first, its end known second.
                 let dropped = self.drop_future(name);
+                self.entries[name].outcome = Some("value");
                 self.say(format!("hook: polled #{id} Completed"));
                 dropped.is_err()
             }
