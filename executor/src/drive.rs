@@ -14,7 +14,7 @@ use crate::ids::GroupId;
 use crate::phase::OnBlock;
 use crate::refusal::{Op, Reason, Refused};
 use crate::state::State;
-use crate::sync::acquire_fence;
+use crate::sync::{acquire_fence, planted};
 use crate::task::{Key, Slot};
 use crate::tick::{Budget, Tick, TickEnd};
 
@@ -492,6 +492,7 @@ impl Core {
             self.drain_remote();
             let next = match phase.on_block {
                 OnBlock::DriveAll { .. } => self.table.next_ready(u64::MAX),
+                _ if planted("phase.scope") => self.table.next_ready(u64::MAX),
                 OnBlock::DriveGroup | OnBlock::Refuse => self.table.next_ready_in(phase.group),
             };
             match next {

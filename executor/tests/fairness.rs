@@ -77,6 +77,34 @@ fn a_budget_of_polls_is_kept_and_nothing_is_lost() {
 }
 
 #[test]
+fn the_bounds_of_a_budget_add_up_and_the_first_that_is_met_ends_the_drive() {
+    let ready = |tasks: usize| {
+        let executor = Executor::new();
+        (0..tasks).for_each(|_| spin(&executor));
+        executor
+    };
+    let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(3600));
+    for (budget, polled, end) in [
+        (Budget::rounds(9).and_polls(4), 4, TickEnd::Budget),
+        (Budget::polls(9).and_rounds(1), 3, TickEnd::Round),
+        (Budget::polls(9).and_until(now), 0, TickEnd::Budget),
+        (Budget::rounds(2).and_until(later), 6, TickEnd::Round),
+        (Budget::rounds(2).and_polls(6), 6, TickEnd::Round),
+        (
+            Budget::rounds(9).and_polls(9).and_rounds(1).and_polls(2),
+            2,
+            TickEnd::Budget,
+        ),
+        (Budget::until(later).and_polls(5), 5, TickEnd::Budget),
+    ] {
+        let tick = ready(3).run_until_stalled(budget).unwrap();
+        assert_eq!((tick.polled, tick.end), (polled, end), "{budget:?}");
+    }
+    let brief = Budget::lasting(Duration::ZERO);
+    assert!(brief.deadline.is_some() && brief.polls.is_none() && brief.rounds.is_none());
+}
+
+#[test]
 fn running_until_a_condition_asks_it_after_every_poll() {
     let executor = Executor::new();
     let log = Log::new();

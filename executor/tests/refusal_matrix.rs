@@ -395,6 +395,17 @@ fn a_refusal_names_the_task_the_phase_and_how_deep_they_nest() {
         "{twice}"
     );
     assert!(none.to_string().contains("; no phase; running"), "{none}");
+    let debugged = format!("{twice:?}");
+    for part in [
+        "Tick",
+        "PhaseForbids",
+        "Instantiating",
+        "inner",
+        "depth: 1",
+        "refusal_matrix.rs",
+    ] {
+        assert!(debugged.contains(part), "{part} is not in {debugged}");
+    }
     // Outside of any poll there is neither task nor depth to name.
     let phase = Phase::custom("idle", &executor.group("g"));
     let guard = executor.enter_phase(phase).unwrap();

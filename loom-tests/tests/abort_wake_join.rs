@@ -1,5 +1,5 @@
 //! A task that one thread aborts and then awaits, while another one wakes it: it ends once, its
-//! future is dropped once, before an abort is answered, and who awaits it is told.
+//! future is dropped once and before its end is told, and who awaits it is told.
 //!
 //! The owner sleeps in a block whose end is the proof that nothing can come any more; the thread
 //! that aborts holds a spawner until it has asked, so that the proof waits for it. An abort, a wake
@@ -45,9 +45,9 @@ fn aborted_while_it_is_woken(wakes: bool) {
         task.abort();
         drop(spawner);
         let outcome = Executor::new().try_block_on(task).unwrap();
-        // Of a task that returned a value after all, that is told while the owner still drops it.
-        assert!(
-            outcome.is_ok() || dropped.load(Ordering::Relaxed) == 1,
+        assert_eq!(
+            dropped.load(Ordering::Relaxed),
+            1,
             "answered before the drop"
         );
         outcome
@@ -78,7 +78,7 @@ fn aborted_while_it_is_woken(wakes: bool) {
 /// Two threads. Three preemptions part the message of the abort from its sign, and both from the answer.
 #[test]
 fn an_abort_from_another_thread_ends_the_task_and_is_answered() {
-    explore(Some(3), 100, || aborted_while_it_is_woken(false));
+    explore(Some(3), 1_500, || aborted_while_it_is_woken(false));
 }
 
 /// Three threads. One preemption brings the wake between the abort's message and its sign, or
@@ -86,7 +86,7 @@ fn an_abort_from_another_thread_ends_the_task_and_is_answered() {
 /// model above and wake_coalescing.rs explore.
 #[test]
 fn an_abort_that_meets_a_wake_ends_the_task_once() {
-    explore(Some(2), 100, || aborted_while_it_is_woken(true));
+    explore(Some(2), 4_000, || aborted_while_it_is_woken(true));
 }
 
 #[test]
@@ -95,4 +95,10 @@ fn the_orderings_that_publish_the_abort_are_needed() {
     for site in ["signal.raise", "signal.take"] {
         assert_needed(site, name, "deadlock");
     }
+}
+
+#[test]
+fn an_end_that_is_not_told_is_caught() {
+    let name = "an_abort_from_another_thread_ends_the_task_and_is_answered";
+    assert_needed("join.tell", name, "deadlock");
 }

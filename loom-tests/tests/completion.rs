@@ -44,7 +44,13 @@ fn a_thread_spawns_and_awaits() {
 
 #[test]
 fn whoever_awaits_a_task_elsewhere_is_told_and_sees_what_it_did() {
-    explore(Some(3), 100, a_thread_spawns_and_awaits);
+    explore(Some(3), 1_500, a_thread_spawns_and_awaits);
+}
+
+#[test]
+fn an_end_that_is_not_told_is_caught() {
+    let name = "whoever_awaits_a_task_elsewhere_is_told_and_sees_what_it_did";
+    assert_needed("join.tell", name, "deadlock");
 }
 
 #[test]

@@ -64,3 +64,11 @@ fn a_drop_that_nobody_is_told_of_is_caught() {
         "deadlock",
     );
 }
+
+#[test]
+fn the_orderings_of_the_last_drop_are_needed() {
+    let name = "a_wake_before_the_drop_of_the_last_waker_is_met_before_the_claim";
+    for site in ["waker.drop", "waker.gone"] {
+        common::assert_needed(site, name, "Causality violation");
+    }
+}

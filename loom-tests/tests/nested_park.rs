@@ -75,7 +75,7 @@ fn a_block_inside_a_block_takes_in_both_wakes() {
 /// Two threads. Three preemptions stop the waker between its two wakes, and the owner before either sleep.
 #[test]
 fn a_wake_for_the_outer_block_outlives_the_inner_one() {
-    explore(Some(3), 100, a_block_inside_a_block_takes_in_both_wakes);
+    explore(Some(3), 2_000, a_block_inside_a_block_takes_in_both_wakes);
 }
 
 #[test]
@@ -84,4 +84,5 @@ fn the_orderings_that_publish_the_wakes_are_needed() {
     for site in ["signal.raise", "signal.take"] {
         assert_needed(site, name, "deadlock");
     }
+    assert_needed("waker.drop", name, "Causality violation");
 }

@@ -80,12 +80,12 @@ fn wakes_meet_a_phase() {
     assert!(both.is_ok(), "deadlock: {both:?}");
 }
 
-/// Two threads. Four preemptions put either wake between the look at the condition and the report
+/// Two threads. Three preemptions put either wake between the look at the condition and the report
 /// that nothing is ready, and between that and the end of the phase; without a bound there are two
 /// million interleavings, which find no more.
 #[test]
 fn a_wake_from_outside_the_group_waits_for_the_end_of_the_phase() {
-    explore(Some(4), 100, wakes_meet_a_phase);
+    explore(Some(3), 1_000, wakes_meet_a_phase);
 }
 
 #[test]
@@ -94,4 +94,10 @@ fn every_ordering_on_the_path_is_needed() {
     for site in ["signal.raise", "signal.take"] {
         assert_needed(site, name, "deadlock");
     }
+}
+
+#[test]
+fn a_phase_that_drives_everybody_is_caught() {
+    let name = "a_wake_from_outside_the_group_waits_for_the_end_of_the_phase";
+    assert_needed("phase.scope", name, "polled in a phase of others");
 }

@@ -87,13 +87,13 @@ fn two_wakers_wake_once_each() {
 #[test]
 fn one_waker_that_wakes_twice_is_heard() {
     // Three preemptions: before each of the two claims, and between a claim and its message.
-    explore(Some(3), 100, one_waker_wakes_twice);
+    explore(Some(3), 1_000, one_waker_wakes_twice);
 }
 
 #[test]
 fn two_wakers_are_heard() {
     // Two: each waker is stopped once. Three take a minute and find no more.
-    explore(Some(2), 500, two_wakers_wake_once_each);
+    explore(Some(2), 4_000, two_wakers_wake_once_each);
 }
 
 #[test]
