@@ -286,7 +286,9 @@ impl Remote {
     /// Refuses tasks and ignores wakes from now on; what was accepted is in the queue.
     pub(crate) fn close(&self) {
         *lock(&self.gate) = planted("gate.close");
-        self.signal.fetch_or(CLOSED, Ordering::Relaxed);
+        // PENDING for good: no sender turns it on any more, and so none rouses the host or the
+        // owner for what nobody will read.
+        self.signal.fetch_or(CLOSED | PENDING, Ordering::Relaxed);
     }
 }
 

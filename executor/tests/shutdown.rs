@@ -5,10 +5,12 @@ mod common;
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Waker;
 
 use common::{Gate, Log};
 use vestibule_executor::{
-    Activity, BlockOnError, Executor, JoinError, Phase, Reason, TickEnd, yield_now,
+    Activity, BlockOnError, CannotPark, Executor, Handle, JoinError, Park, Phase, Reason, TickEnd,
+    yield_now,
 };
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
@@ -222,4 +224,55 @@ fn an_executor_may_live_in_a_thread_local_and_die_with_its_thread() {
     });
     let owner = thread.join().unwrap();
     assert_eq!(receiver.recv().unwrap(), owner);
+}
+
+#[test]
+fn wakes_that_come_after_the_end_do_not_rouse_the_host() {
+    for drops in [true, false] {
+        let (count, waker) = common::CountWakes::new();
+        let executor = Executor::builder().host_waker(waker).build();
+        let gate = Gate::new();
+        drop(executor.spawn(gate.clone()).unwrap());
+        let _ = executor.tick().unwrap();
+        // Asleep, and told once so far: of the spawn.
+        assert_eq!(count.get(), 1);
+        let wakers = gate.wakers();
+        let executor = if drops {
+            drop(executor);
+            None
+        } else {
+            executor.shutdown();
+            Some(executor)
+        };
+        wakers.iter().for_each(Waker::wake_by_ref);
+        let late = move || wakers.into_iter().for_each(Waker::wake);
+        std::thread::spawn(late).join().unwrap();
+        assert_eq!(count.get(), 1, "dropped: {drops}");
+        drop(executor);
+    }
+}
+
+#[test]
+fn shutting_down_inside_a_park_ends_the_block_as_closed() {
+    #[derive(Clone, Default)]
+    struct ShutsDown(Rc<RefCell<Option<Handle>>>);
+    impl Park for ShutsDown {
+        fn park(&self) -> Result<(), CannotPark> {
+            let handle = self.0.borrow_mut().take();
+            handle.unwrap().shutdown();
+            Err(CannotPark)
+        }
+        fn unparker(&self) -> Waker {
+            Waker::noop().clone()
+        }
+    }
+    let park = ShutsDown::default();
+    let executor = Executor::builder().park(park.clone()).build();
+    *park.0.borrow_mut() = Some(executor.handle());
+    // Its waker is out, so there is a reason to sleep.
+    let gate = Gate::new();
+    match executor.try_block_on(gate.clone()) {
+        Err(BlockOnError::Refused(refused)) => assert_eq!(refused.reason(), Reason::Closed),
+        other => panic!("{other:?}"),
+    }
 }
