@@ -360,6 +360,8 @@ pub(crate) struct HostFunc {
     pub(crate) kind: HostKind,
     /// Whether it takes its arguments as `Val`s.
     pub(crate) as_vals: bool,
+    /// Whether start functions may call it.
+    pub(crate) start_safe: bool,
     pub(crate) type_name: &'static str,
     pub(crate) defined_at: &'static Location<'static>,
 }

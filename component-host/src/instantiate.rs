@@ -15,7 +15,7 @@ use imports::Resolver;
 
 use crate::abi::canon_lower::FuncInst;
 use crate::abi::component_instances::InstanceId;
-use crate::chain::Frame;
+use crate::chain::{ComponentPath, Frame};
 use crate::component::Component;
 use crate::component::decode::name_of;
 use crate::component::definitions::{
@@ -26,7 +26,7 @@ use crate::error::{Error, Result, bug};
 use crate::instance::Instance;
 use crate::limits::MAX_INSTANTIATION_BYTES;
 use crate::linker::full_name;
-use crate::origin::CoreOrigin;
+use crate::origin::{CoreInstanceName, CoreOrigin};
 use crate::runtime::{Env, Item, RtComponent, RtInstance, ScopeRef, at};
 use crate::store::{StoreInner, drive};
 use std::collections::BTreeMap;
@@ -96,6 +96,34 @@ pub(crate) async fn instantiate_async(
     Ok(instance)
 }
 
+/// A core module that was linked, and not run.
+pub(crate) struct LinkedModule {
+    pub(crate) instance: CoreInstanceName,
+    /// The component instance it is in.
+    pub(crate) component: ComponentPath,
+    /// Where the functions come from that it imports, in its order.
+    pub(crate) func_imports: Vec<CoreOrigin>,
+}
+
+/// As [`instantiate`], without running start functions: gives what was linked.
+pub(crate) fn link_only(
+    store: &Rc<StoreInner>,
+    component: &Component,
+    imports: &dyn Imports,
+) -> Result<Vec<LinkedModule>> {
+    let root = root_name(component);
+    let mut walk = Walk::new(store, imports, Location::caller(), false);
+    walk.linked = Some(Vec::new());
+    {
+        let walked = pin!(walk.instantiate(component, &root));
+        match walked.poll(&mut task::Context::from_waker(Waker::noop())) {
+            Poll::Ready(linked) => linked?,
+            Poll::Pending => return Err(bug!("linking has yielded")),
+        };
+    }
+    Ok(walk.linked.take().unwrap_or_default())
+}
+
 /// What an asynchronous instantiation deferred; discarded unless it is released.
 struct Deferred<'a>(&'a StoreInner);
 
@@ -140,6 +168,10 @@ struct Walk<'a> {
     bytes_left: u64,
     /// Whether start functions yield to the executor between slices of fuel.
     yields: bool,
+    /// How many core instances were made.
+    core_instances_made: u32,
+    /// When nothing is to be run: the core instances so far.
+    linked: Option<Vec<LinkedModule>>,
     done: bool,
 }
 
@@ -186,6 +218,8 @@ impl<'a> Walk<'a> {
             envs: Vec::new(),
             bytes_left: MAX_INSTANTIATION_BYTES,
             yields,
+            core_instances_made: 0,
+            linked: None,
             done: false,
         }
     }

@@ -61,6 +61,8 @@ mod trap;
 
 mod instantiate;
 mod runtime;
+mod start_report;
+mod start_safety;
 
 mod abi;
 mod arena;
@@ -83,7 +85,8 @@ pub use instance_pre::InstancePre;
 pub use linker::{Linker, LinkerInstance};
 pub use resource::Resource;
 pub use resource_table::ResourceTable;
-pub use store::{Counters, InterruptHandle, Live, Store, Totals};
+pub use start_report::{Reachable, ReachableKind, StartFunction, StartReport};
+pub use store::{Counters, InterruptHandle, Live, Store, StoreSnapshot, ThreadInfo, Totals};
 pub use streams::{
     AsStore, Element, FutureReader, FutureWriter, StreamReader, StreamWriter, future, stream,
 };

@@ -10,6 +10,7 @@ use crate::func::{Accessor, Caller, HostFunc, HostFuture, HostKind};
 use crate::instance::Instance;
 use crate::instantiate::{self, Imports};
 use crate::runtime::{Item, RtType};
+use crate::start_safety::StartSafety;
 use crate::store::{Store, StoreInner};
 use crate::transit::Transit;
 use crate::trap::Trap;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 pub struct Linker<T: 'static> {
     root: BTreeMap<String, Definition<T>>,
     unknown_imports_trap: bool,
+    pub(crate) start_safety: StartSafety,
 }
 
 /// What a name in a linker stands for.
@@ -73,6 +75,7 @@ impl<T: 'static> Linker<T> {
         Linker {
             root: BTreeMap::new(),
             unknown_imports_trap: false,
+            start_safety: StartSafety::default(),
         }
     }
 
@@ -152,6 +155,18 @@ impl<T: 'static> Linker<T> {
             store,
         };
         instantiate::instantiate_async(&store.inner, component, &imports, at).await
+    }
+
+    /// Gives `f` what this linker offers in the store.
+    pub(crate) fn imports_for<R>(
+        &self,
+        store: &Store<T>,
+        f: impl FnOnce(&dyn Imports) -> Result<R>,
+    ) -> Result<R> {
+        f(&LinkedImports {
+            linker: self,
+            store,
+        })
     }
 
     fn instantiate_at(
@@ -506,6 +521,11 @@ impl<T: 'static> LinkedImports<'_, T> {
         Ok(func.clone())
     }
 
+    fn start_safe(&self, name: &str) -> bool {
+        let instance = name.split_once('#').map_or("", |(instance, _)| instance);
+        self.linker.start_safety.allows(instance, name)
+    }
+
     fn bind(&self, name: &str, func: &FuncDefinition<T>, ty: &Arc<FuncType>) -> Result<HostFunc> {
         (func.check)(ty).map_err(|problem| {
             Error::link(format!(
@@ -547,6 +567,7 @@ impl<T: 'static> LinkedImports<'_, T> {
             ty: Arc::clone(ty),
             kind,
             as_vals: func.as_vals,
+            start_safe: self.start_safe(name),
             type_name: func.type_name,
             defined_at: func.defined_at,
         })
@@ -654,6 +675,7 @@ pub(crate) fn stub_func(name: Name, ty: &Arc<FuncType>) -> FuncInst {
         ty: Arc::clone(ty),
         kind: HostKind::Plain(Box::new(move |_| Err(Error::from(trap.clone())))),
         as_vals: false,
+        start_safe: true,
         type_name: "a stub",
         defined_at: Location::caller(),
     }))

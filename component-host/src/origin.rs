@@ -9,13 +9,15 @@ use std::sync::Arc;
 /// Where a core function comes from.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum CoreOrigin {
-    /// A canonical definition made it, or nothing is known.
+    /// Nothing is known.
     #[default]
     Unknown,
     /// A core instance exports it.
     Export(CoreInstanceName, Name),
     /// It is the start function of a core instance's module.
     Start(CoreInstanceName),
+    /// The canonical definition of that index among the built-ins of the store.
+    Builtin(usize),
     /// An element of a table.
     Element(u64),
 }
@@ -23,6 +25,8 @@ pub(crate) enum CoreOrigin {
 /// A core instance of a module, by name.
 #[derive(Debug, Clone)]
 pub(crate) struct CoreInstanceName {
+    /// Its number among the core instances of one instantiation.
+    pub(crate) id: u32,
     pub(crate) module: Arc<CoreModule>,
     /// What it is called when it has no name: its index in the component.
     pub(crate) module_index: u32,
@@ -42,7 +46,7 @@ impl CoreOrigin {
     /// Everything that is known of the function.
     pub(crate) fn describe(&self) -> CoreFunction {
         let (instance, index, export) = match self {
-            CoreOrigin::Unknown => return CoreFunction::default(),
+            CoreOrigin::Unknown | CoreOrigin::Builtin(_) => return CoreFunction::default(),
             CoreOrigin::Element(index) => {
                 return CoreFunction {
                     name: Some(format!("table element {index}")),

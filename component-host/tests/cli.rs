@@ -535,3 +535,49 @@ fn json_reports_each_directive_and_the_totals() {
         (&1.into(), &1.into())
     );
 }
+
+#[test]
+fn inspect_says_what_a_start_function_can_reach() {
+    let file = format!(
+        "{}/examples/components/blocks-in-start.wat",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    vestibule(&["inspect", "--start", &file]).printed(
+        "start function `read-config` (function 1) of core module `Main`, instance `main`, in \
+         component `config-reader`\n  may block in start: `$read-config` → `fetch-config` (async \
+         import)\n",
+    );
+}
+
+#[test]
+fn a_run_that_is_stuck_shows_who_waits_for_whom() {
+    let wat = br#"(component
+      (core module $Memory (memory (export "mem") 1))
+      (core instance $memory (instantiate $Memory))
+      (core func $new (canon waitable-set.new))
+      (core func $wait (canon waitable-set.wait (memory (core memory $memory "mem"))))
+      (core module $M
+        (import "" "new" (func $new (result i32)))
+        (import "" "wait" (func $wait (param i32 i32) (result i32)))
+        (func (export "stuck") (drop (call $wait (call $new) (i32.const 0))))
+        (func (export "spin") (loop (br 0))))
+      (core instance $m (instantiate $M (with "" (instance
+        (export "new" (func $new)) (export "wait" (func $wait))))))
+      (func (export "stuck") async (canon lift (core func $m "stuck") async))
+      (func (export "spin") (canon lift (core func $m "spin"))))"#;
+    vestibule_with_stdin(&["run", "--invoke", "stuck()", "-"], wat).failed(&[
+        "deadlock detected",
+        "1 guest thread after",
+        "in `stuck` of component `root`, called by the host: waits on waitable set",
+        "which is empty",
+    ]);
+    vestibule_with_stdin(
+        &["run", "--timeout", "50ms", "--invoke", "spin()", "-"],
+        wat,
+    )
+    .failed(&[
+        "timeout is 50 milliseconds",
+        "1 guest thread after",
+        "in `spin` of component `root`, called by the host: running",
+    ]);
+}

@@ -18,6 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
+use vestibule_executor::{Op, Reason};
 
 /// Calls a host function on behalf of a subtask. When its future is pending, a task of the
 /// executor goes on with it; nothing polls it again before the outermost loop does.
@@ -26,6 +27,9 @@ pub(crate) fn call_host(
     host: &Rc<HostFunc>,
     id: SubtaskId,
 ) -> Result<(), Error> {
+    if !host.start_safe && cx.data().in_start() {
+        return Err(not_start_safe(cx, host, id));
+    }
     cx.data_mut().totals.host_calls += 1;
     let args = start_subtask(cx, id, Peer::Host, host.as_vals)?;
     let frames = HostFrames::new(cx, host, id)?;
@@ -45,6 +49,22 @@ pub(crate) fn call_host(
                 Poll::Pending => spawn(cx, id, future, frames),
             }
         }
+    }
+}
+
+/// The refusal of a call that the linker forbids in start functions; nothing has run.
+fn not_start_safe(cx: &Context<'_>, host: &HostFunc, id: SubtaskId) -> Error {
+    let state = cx.data();
+    let op = Op::Other("call an import that is declared not start-safe");
+    let refused = state.executor.refuse(op, Reason::PhaseForbids);
+    let not_run = Frame::Note(format!(
+        "host function `{}` ({}, defined at {}) was not run",
+        host.name, host.type_name, host.defined_at
+    ));
+    let error = Error::from(refused).with_frame(not_run);
+    match state.subtask(id) {
+        Ok(subtask) => error.with_frame(state.import_frame(subtask)),
+        Err(_) => error,
     }
 }
 

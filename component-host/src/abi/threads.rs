@@ -52,6 +52,8 @@ pub(crate) struct Thread {
     pub(crate) entry: Entry,
     /// Which core function of its lift it last called, for errors.
     pub(crate) frame: CoreFrame,
+    /// How many entries the store had had when it last began to run or to wait.
+    pub(crate) since: u64,
     /// Counts its waits, so that an executor task of an earlier wait finds out that it is stale.
     pub(crate) wait: u32,
     /// Under which it stands in the queues of what it waits for.
@@ -162,6 +164,7 @@ impl State {
             state: ThreadState::Running,
             entry,
             frame: CoreFrame::Callee,
+            since: self.totals.entries,
             wait: 0,
             ticket: 0,
         })
@@ -238,7 +241,9 @@ impl State {
         cont: Continuation,
     ) -> Result<(), Error> {
         let store = self.store.clone();
+        let since = self.totals.entries;
         let thread = self.thread_mut(id)?;
+        thread.since = since;
         thread.wait = thread.wait.wrapping_add(1);
         let (inst, registered, wait) = (thread.inst, thread.index.is_some(), thread.wait);
         let group = if registered {

@@ -16,6 +16,7 @@ pub(crate) mod names;
 use crate::engine::{CoreModule, Engine};
 use crate::error::{Error, Result};
 use decode::{DecodeLimits, Decoded};
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Component {
     pub(crate) decoded: Arc<Decoded>,
+    pub(crate) engine: Engine,
 }
 
 impl Component {
@@ -39,16 +41,24 @@ impl Component {
             component_size: size,
             core_module_size: size,
         };
-        let binary = match is_text(bytes) {
-            true => wat::parse_bytes(bytes).map_err(|error| invalid_text(&error.to_string()))?,
-            false => bytes.into(),
-        };
+        let binary = Component::binary(bytes)?;
         let decoded = decode::decode(&binary, &limits, &mut |raw| {
             CoreModule::new(engine, raw.bytes, raw.info).map(Arc::new)
         })?;
         Ok(Component {
             decoded: Arc::new(decoded),
+            engine: engine.clone(),
         })
+    }
+
+    /// The binary form of what may be text.
+    pub(crate) fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
+        match is_text(bytes) {
+            true => {
+                wat::parse_bytes(bytes).map_err(|error| invalid_text(&error.to_string()))
+            }
+            false => Ok(bytes.into()),
+        }
     }
 
     /// The names of its imports, in the order of the binary.

@@ -57,8 +57,9 @@ fn builtin(
     results: &[ValType],
 ) -> Result<()> {
     let func = define_builtin(cx, scope.inst, kind, params, results)?;
+    let index = cx.data().builtins.len().saturating_sub(1);
     scope.core_funcs.push(func);
-    scope.core_func_origins.push(CoreOrigin::Unknown);
+    scope.core_func_origins.push(CoreOrigin::Builtin(index));
     Ok(())
 }
 

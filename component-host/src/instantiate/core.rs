@@ -1,6 +1,6 @@
 //! Core instances, and the start functions of core modules.
 
-use super::{Scope, Walk};
+use super::{LinkedModule, Scope, Walk};
 use crate::abi::canon_lift::{CanonicalOptions, Lifted, canon_lift};
 use crate::abi::tasks::Caller;
 use crate::abi::threads::{Entry, Role};
@@ -70,24 +70,42 @@ impl Walk<'_> {
 
     async fn instantiate_core(&mut self, module: u32, args: &[(Name, u32)]) -> Result<()> {
         let (store, at) = (Rc::clone(self.store), self.at);
+        let id = self.core_instances_made;
+        self.core_instances_made += 1;
         let scope = self.scope()?;
         let name = CoreInstanceName {
+            id,
             module: scope.env.core_module(module)?,
             module_index: module,
             instance: scope.core_instance_name(),
         };
         let cost = name.module.info().instance_cost;
         self.charge(cost)?;
+        let linking = self.linked.is_some();
         let scope = self.scope()?;
         let module = &name.module;
+        let mut func_imports = Vec::new();
+        let inst = scope.inst;
         let start = store.enter("instantiate a core module", at, |cx| {
             let imports = scope.core_imports(cx, module, args)?;
+            if linking {
+                func_imports = scope.func_imports(module, args, &imports);
+            }
             cx.data_mut().check_enter(scope.inst)?;
             let instance = module.instantiate(cx, &imports)?;
             let made = CoreInst::Module(instance, name.clone());
             scope.core_instances.push(made);
             module.start_func(cx, instance)
         })??;
+        if let Some(linked) = &mut self.linked {
+            let component = store.enter("link", at, |cx| cx.data().path(inst))?;
+            linked.push(LinkedModule {
+                instance: name,
+                component,
+                func_imports,
+            });
+            return Ok(());
+        }
         match start {
             Some(func) => self.run_start(func, name).await,
             None => Ok(()),
@@ -146,6 +164,27 @@ impl Scope {
     fn core_instance_name(&self) -> Name {
         let index = self.core_instances.len() as u32;
         name_of(&self.def.core_instance_names, index).unwrap_or_else(|| index.to_string().into())
+    }
+
+    /// Where the functions that a module imports come from, in its order.
+    fn func_imports(
+        &self,
+        module: &CoreModule,
+        args: &[(Name, u32)],
+        imports: &[Extern],
+    ) -> Vec<CoreOrigin> {
+        let args: HashMap<&str, u32> = args.iter().map(|(name, i)| (&**name, *i)).collect();
+        let imports = module.imports().iter().zip(imports);
+        let funcs = imports.filter(|(_, import)| matches!(import, Extern::Func(_)));
+        funcs
+            .map(|((module, field), _)| {
+                let index = args.get(&**module).copied().unwrap_or(u32::MAX);
+                let instance = self.core_instances.get(index as usize);
+                instance.map_or(CoreOrigin::Unknown, |instance| {
+                    instance.origin(&Name::from(&**field))
+                })
+            })
+            .collect()
     }
 
     fn core_origin(&self, sort: CoreSort, index: u32) -> CoreOrigin {

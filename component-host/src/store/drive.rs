@@ -458,6 +458,9 @@ impl State {
     /// The run failed: names everybody who was on the stack, and locks their instances down.
     pub(crate) fn unwind(&mut self, mut error: Error) -> Error {
         self.totals.failures += 1;
+        if is_stuck(&error) {
+            self.last_failure = Some(Box::new(self.snapshot()));
+        }
         let native = std::mem::take(&mut self.native);
         let sync_calls = std::mem::take(&mut self.sync_calls);
         let mut on_stack: Vec<InstanceId> = Vec::new();
@@ -525,6 +528,15 @@ impl State {
         frames
     }
 
+    /// Whether a start function is on the stack, of whatever component.
+    pub(crate) fn in_start(&self) -> bool {
+        let starts = |id: &ThreadId| {
+            let thread = self.threads.get(*id);
+            thread.is_some_and(|thread| thread.entry.role == Role::Start)
+        };
+        self.native.iter().any(starts) || self.sync_calls.iter().any(|call| starts(&call.thread))
+    }
+
     /// The call of an import that a subtask is.
     pub(crate) fn import_frame(&self, subtask: &Subtask) -> Frame {
         let lowered = &subtask.lowered;
@@ -567,6 +579,15 @@ fn innermost_first(native: &[ThreadId], sync_calls: &[SyncCall]) -> impl Iterato
         threads.extend(native.get(depth));
     }
     threads.into_iter().rev()
+}
+
+/// Whether it helps to know who waited for whom.
+fn is_stuck(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Trap(Trap::CannotBlockSyncTask) => true,
+        ErrorKind::Limit(limit) => matches!(limit.limit, "fuel" | "timeout" | "interrupt"),
+        _ => false,
+    }
 }
 
 /// A guest thread that waits, as a task of the executor.

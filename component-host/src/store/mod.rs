@@ -17,11 +17,13 @@ mod depth;
 pub(crate) mod drive;
 mod fuel;
 pub(crate) mod signal;
+mod snapshot;
 mod state;
 
 pub use counters::{Counters, Live, Totals};
 pub use fuel::InterruptHandle;
 pub(crate) use fuel::Meter;
+pub use snapshot::{StoreSnapshot, ThreadInfo};
 pub(crate) use state::{Aftermath, Blame, State, StoreId, define_builtin};
 
 use crate::abi::host_buffer::Unwanted;

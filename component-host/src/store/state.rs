@@ -2,7 +2,7 @@
 
 use super::drive::SyncCall;
 use super::fuel::Fuel;
-use super::{StoreInner, Totals};
+use super::{StoreInner, StoreSnapshot, Totals};
 use crate::abi::builtins::{Builtin, BuiltinKind, call_builtin};
 use crate::abi::component_instances::{ComponentInstance, Handle, InstanceId};
 use crate::abi::host_buffer::Unwanted;
@@ -66,6 +66,8 @@ pub(crate) struct State {
     pub(crate) host_resources: HostResources,
     handles: usize,
     pub(crate) totals: Totals,
+    /// Who waited for whom when a run last failed for want of time or of something to do.
+    pub(crate) last_failure: Option<Box<StoreSnapshot>>,
     /// Host futures that have not resolved their subtask.
     pub(crate) host_futures: usize,
     /// The last ticket that was drawn (`abi/turns.rs`).
@@ -178,6 +180,7 @@ impl State {
             host_resources: HostResources::default(),
             handles: 0,
             totals: Totals::default(),
+            last_failure: None,
             host_futures: 0,
             tickets: 0,
             #[cfg(test)]

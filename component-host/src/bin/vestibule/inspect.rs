@@ -8,6 +8,7 @@ use clap::Args;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
+use vestibule_component_host::{Component, Engine};
 use wasmparser::{Validator, WasmFeatures};
 use wit_component::WitPrinter;
 
@@ -16,8 +17,14 @@ use wit_component::WitPrinter;
 #[command(after_help = "\
 Examples:
   vestibule inspect plugin.wasm
+  vestibule inspect --start plugin.wasm
   cat plugin.wat | vestibule inspect -")]
 pub(crate) struct InspectArgs {
+    /// Says instead what each start function can reach: which imports and built-ins, by which path,
+    /// and which of them may block. Nothing is run.
+    #[arg(long)]
+    start: bool,
+
     /// The component, as .wasm or .wat; `-` is stdin.
     file: PathBuf,
 }
@@ -25,6 +32,9 @@ pub(crate) struct InspectArgs {
 pub(crate) fn inspect(args: &InspectArgs, out: &mut impl Write) -> Result<(), Failure> {
     let bytes = input::read(&args.file)?;
     let name = input::name(&args.file);
+    if args.start {
+        return start_report(&bytes, out);
+    }
     // All features: what can be read can be inspected, whether or not this host runs it.
     Validator::new_with_features(WasmFeatures::all())
         .validate_all(&bytes)
@@ -38,6 +48,13 @@ pub(crate) fn inspect(args: &InspectArgs, out: &mut impl Write) -> Result<(), Fa
     text.push('\n');
     describe(&outline, 0, &mut text);
     out.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn start_report(bytes: &[u8], out: &mut impl Write) -> Result<(), Failure> {
+    let component = Component::new(&Engine::default(), bytes)?;
+    let report = component.start_report(bytes)?;
+    out.write_all(report.to_string().as_bytes())?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, chain};
 use std::str::FromStr;
-use vestibule_component_host::{Func, Instance, Store, Type, Val};
+use vestibule_component_host::{Error, Func, Instance, Store, Type, Val};
 use wasm_wave::untyped::UntypedFuncCall;
 
 /// A call as it was written: `[interface#]name`, or `[interface#]name(args)`.
@@ -70,10 +70,20 @@ pub(crate) fn invoke(
     store: &Store<()>,
     instance: &Instance,
     invocation: &Invocation,
-) -> Result<Option<Val>, Failure> {
-    let func = instance.get_func(store, &invocation.name)?;
-    let args = arguments(&func, invocation)?;
-    Ok(store.block_on(func.call(store, &args))?)
+) -> Result<Option<Val>, InvokeError> {
+    let func = instance.get_func(store, &invocation.name);
+    let func = func.map_err(|error| InvokeError::Other(error.into()))?;
+    let args = arguments(&func, invocation).map_err(InvokeError::Other)?;
+    let called = store.block_on(func.call(store, &args));
+    called.map_err(InvokeError::Call)
+}
+
+/// How an invocation failed.
+pub(crate) enum InvokeError {
+    /// The call itself.
+    Call(Error),
+    /// What came before it.
+    Other(Failure),
 }
 
 /// Reads the arguments as values of the parameters' types; as WAVE has it, trailing options may be

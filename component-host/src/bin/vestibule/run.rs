@@ -80,12 +80,19 @@ fn run_ordered(
     if args.stub_imports {
         linker.define_unknown_imports_as_traps();
     }
-    let instance = linker
-        .instantiate(&store, &component)
-        .map_err(|error| Failure::Error(with_hint(&error, args)))?;
+    let instance = linker.instantiate(&store, &component).map_err(|error| {
+        let text = with_hint(&error, args);
+        Failure::Error(with_snapshot(text, &error, &store))
+    })?;
     match &args.invoke {
         Some(invocation) => {
             let result = invoke::invoke(&store, &instance, invocation);
+            let result = result.map_err(|failure| match failure {
+                invoke::InvokeError::Call(error) => {
+                    Failure::Error(with_snapshot(chain(&error), &error, &store))
+                }
+                invoke::InvokeError::Other(failure) => failure,
+            });
             warn_of_background_errors(&store);
             match result? {
                 Some(value) => writeln!(out, "{value}")?,
@@ -131,6 +138,18 @@ fn with_hint(error: &Error, args: &RunArgs) -> String {
         text.push_str(
             "\n    hint: `--stub-imports` binds every import to a stub that traps when it is called",
         );
+    }
+    text
+}
+
+/// A run that is stuck, or out of time: who waited for whom.
+fn with_snapshot(mut text: String, error: &Error, store: &Store<()>) -> String {
+    let snapshot = match error.kind() {
+        ErrorKind::Deadlock { .. } => store.snapshot().ok(),
+        _ => store.last_failure().ok().flatten(),
+    };
+    if let Some(snapshot) = snapshot {
+        let _ = write!(text, "\n{}", snapshot.to_string().trim_end());
     }
     text
 }
