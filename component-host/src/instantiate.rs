@@ -28,7 +28,7 @@ use crate::limits::MAX_INSTANTIATION_BYTES;
 use crate::linker::full_name;
 use crate::origin::{CoreInstanceName, CoreOrigin};
 use crate::runtime::{Env, Item, RtComponent, RtInstance, ScopeRef, at};
-use crate::store::{StoreInner, drive};
+use crate::store::{Event, StoreInner, drive, tell};
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::panic::Location;
@@ -225,6 +225,26 @@ impl<'a> Walk<'a> {
     }
 
     async fn instantiate(&mut self, component: &Component, root: &Name) -> Result<Instance> {
+        self.tell(|| Event::Instantiating { component: root });
+        let made = self.walk(component, root).await;
+        self.tell(|| Event::Instantiated {
+            component: root,
+            error: made.as_ref().err(),
+        });
+        made
+    }
+
+    /// Tells the observer of the store, if there is one.
+    fn tell<'e>(&self, event: impl FnOnce() -> Event<'e>) {
+        let observer = self
+            .store
+            .enter("tell an observer", self.at, |cx| cx.data().observer.clone());
+        if let Ok(Some(observer)) = observer {
+            tell(&*observer, &event());
+        }
+    }
+
+    async fn walk(&mut self, component: &Component, root: &Name) -> Result<Instance> {
         match self.run(component, root).await {
             Ok(exports) => {
                 self.done = true;

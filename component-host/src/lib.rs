@@ -63,6 +63,8 @@ mod instantiate;
 mod runtime;
 mod start_report;
 mod start_safety;
+#[cfg(feature = "tracing")]
+mod tracing_observer;
 
 mod abi;
 mod arena;
@@ -86,10 +88,14 @@ pub use linker::{Linker, LinkerInstance};
 pub use resource::Resource;
 pub use resource_table::ResourceTable;
 pub use start_report::{Reachable, ReachableKind, StartFunction, StartReport};
-pub use store::{Counters, InterruptHandle, Live, Store, StoreSnapshot, ThreadInfo, Totals};
+pub use store::{
+    Counters, Event, InterruptHandle, Live, Observer, Store, StoreSnapshot, ThreadInfo, Totals,
+};
 pub use streams::{
     AsStore, Element, FutureReader, FutureWriter, StreamReader, StreamWriter, future, stream,
 };
+#[cfg(feature = "tracing")]
+pub use tracing_observer::TracingObserver;
 pub use trap::Trap;
 pub use typed::{ComponentNamedList, ComponentType, Lift, LiftList, Lower, LowerList, Mismatch};
 pub use typed_func::TypedFunc;

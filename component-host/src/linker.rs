@@ -188,6 +188,7 @@ impl<T> Clone for Linker<T> {
         Linker {
             root: self.root.clone(),
             unknown_imports_trap: self.unknown_imports_trap,
+            start_safety: self.start_safety.clone(),
         }
     }
 }

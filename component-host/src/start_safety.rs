@@ -4,7 +4,7 @@ use crate::linker::Linker;
 use std::collections::BTreeMap;
 
 /// What was declared, by the names of imports.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct StartSafety {
     declared: BTreeMap<String, bool>,
     /// Whether what was not declared is forbidden.

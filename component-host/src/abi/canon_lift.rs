@@ -16,6 +16,7 @@ use crate::component::definitions::StringEncoding;
 use crate::engine::{self, Context, CoreFunc, CoreMemory, CoreVal, Run};
 use crate::error::{Error, bug, trap_if};
 use crate::origin::CoreOrigin;
+use crate::store::Event;
 use crate::store::drive::SyncCall;
 use crate::transit::Transit;
 use crate::trap::Trap;
@@ -135,7 +136,19 @@ pub(crate) fn canon_lift(
             cancel: None,
         });
     }
-    let flow = nested(cx, |cx| start(cx, thread))?;
+    let observed = cx.data().observer.is_some();
+    if observed {
+        let component = cx.data().path(callee.inst);
+        cx.data().emit(|_| Event::Entered {
+            component: &component,
+            function: &callee.entry.name,
+        });
+    }
+    let flow = nested(cx, |cx| start(cx, thread));
+    if observed {
+        cx.data().emit(|_| Event::Left);
+    }
+    let flow = flow?;
     if !synchronous || flow == Flow::Paused {
         return Ok((task, flow));
     }

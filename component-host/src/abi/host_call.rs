@@ -5,12 +5,13 @@ use super::options::Peer;
 use super::resolve::{resolve_subtask, start_subtask};
 use super::subtask_state::{Callee, SubtaskId};
 use super::threads::Flow;
+use super::watched::watched;
 use crate::chain::Frame;
 use crate::engine::Context;
 use crate::error::{Error, ErrorKind};
 use crate::func::{HostFunc, HostFuture, HostKind};
 use crate::store::drive::{self, Base};
-use crate::store::{Blame, Discarded, StoreInner};
+use crate::store::{Blame, Discarded, Event, StoreInner};
 use crate::transit::Transit;
 use std::any::Any;
 use std::future::Future;
@@ -33,14 +34,38 @@ pub(crate) fn call_host(
     cx.data_mut().totals.host_calls += 1;
     let args = start_subtask(cx, id, Peer::Host, host.as_vals)?;
     let frames = HostFrames::new(cx, host, id)?;
+    let observed = cx.data().observer.is_some();
+    if observed {
+        frames.tell_of_call(cx);
+    }
+    let called = call_kind(cx, host, id, args, frames);
+    if observed {
+        cx.data().emit(|_| Event::HostReturned);
+    }
+    called
+}
+
+fn call_kind(
+    cx: &mut Context<'_>,
+    host: &Rc<HostFunc>,
+    id: SubtaskId,
+    args: Transit,
+    frames: HostFrames,
+) -> Result<(), Error> {
     match &host.kind {
         HostKind::Plain(function) => {
-            let result = catch(|| function(args)).map_err(|error| frames.add(error))?;
+            let result = watched(cx.data(), host, || catch(|| function(args)));
+            let result = result.map_err(|error| frames.add(error))?;
             resolve_subtask(cx, id, result, Peer::Host)
         }
         HostKind::Async(function) => {
-            let mut future = catch(|| Ok(function(args))).map_err(|error| frames.add(error))?;
-            match poll(&mut future, Waker::noop()) {
+            let begun = watched(cx.data(), host, || {
+                let mut future = catch(|| Ok(function(args)))?;
+                let polled = poll(&mut future, Waker::noop());
+                Ok((future, polled))
+            });
+            let (future, polled) = begun.map_err(|error| frames.add(error))?;
+            match polled {
                 Poll::Ready(result) => {
                     drop_caught(future);
                     let result = result.map_err(|error| frames.add(error))?;
@@ -57,6 +82,7 @@ fn not_start_safe(cx: &Context<'_>, host: &HostFunc, id: SubtaskId) -> Error {
     let state = cx.data();
     let op = Op::Other("call an import that is declared not start-safe");
     let refused = state.executor.refuse(op, Reason::PhaseForbids);
+    state.emit(|_| Event::Refused(&refused));
     let not_run = Frame::Note(format!(
         "host function `{}` ({}, defined at {}) was not run",
         host.name, host.type_name, host.defined_at
@@ -202,6 +228,22 @@ impl HostFrames {
             host: Rc::clone(host),
             import,
         })
+    }
+
+    fn tell_of_call(&self, cx: &Context<'_>) {
+        if let Frame::Import {
+            component,
+            name,
+            first_call,
+            ..
+        } = &self.import
+        {
+            cx.data().emit(|_| Event::HostCall {
+                component,
+                import: name,
+                first_call: *first_call,
+            });
+        }
     }
 
     fn add(&self, error: Error) -> Error {

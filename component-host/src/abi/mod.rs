@@ -61,6 +61,7 @@ pub(crate) mod canon_lift;
 pub(crate) mod canon_lower;
 pub(crate) mod host_call;
 mod resolve;
+mod watched;
 
 mod canon_resource;
 pub(crate) mod host_resources;

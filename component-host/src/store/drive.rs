@@ -15,7 +15,7 @@
 //! A polled thread runs on top of the driver's native stack and leaves its own blocked calls to
 //! the same driver, so that nesting costs data and no native stack.
 
-use super::{State, StoreInner, depth};
+use super::{Event, State, StoreInner, depth};
 use crate::abi::canon_lift::CoreFrame;
 use crate::abi::component_instances::InstanceId;
 use crate::abi::host_call::panic_text;
@@ -487,6 +487,7 @@ impl State {
         self.pending = None;
         self.switch_to = None;
         self.drop_passing_ends();
+        self.emit(|_| Event::Failed(&error));
         self.lock_down(&on_stack);
         error
     }

@@ -16,6 +16,7 @@ pub(crate) mod deferral;
 mod depth;
 pub(crate) mod drive;
 mod fuel;
+mod observe;
 pub(crate) mod signal;
 mod snapshot;
 mod state;
@@ -23,6 +24,8 @@ mod state;
 pub use counters::{Counters, Live, Totals};
 pub use fuel::InterruptHandle;
 pub(crate) use fuel::Meter;
+pub(crate) use observe::tell;
+pub use observe::{Event, Observer};
 pub use snapshot::{StoreSnapshot, ThreadInfo};
 pub(crate) use state::{Aftermath, Blame, State, StoreId, define_builtin};
 

@@ -2,7 +2,7 @@
 
 use super::drive::SyncCall;
 use super::fuel::Fuel;
-use super::{StoreInner, StoreSnapshot, Totals};
+use super::{Event, Observer, StoreInner, StoreSnapshot, Totals};
 use crate::abi::builtins::{Builtin, BuiltinKind, call_builtin};
 use crate::abi::component_instances::{ComponentInstance, Handle, InstanceId};
 use crate::abi::host_buffer::Unwanted;
@@ -66,6 +66,7 @@ pub(crate) struct State {
     pub(crate) host_resources: HostResources,
     handles: usize,
     pub(crate) totals: Totals,
+    pub(crate) observer: Option<Rc<dyn Observer>>,
     /// Who waited for whom when a run last failed for want of time or of something to do.
     pub(crate) last_failure: Option<Box<StoreSnapshot>>,
     /// Host futures that have not resolved their subtask.
@@ -180,6 +181,7 @@ impl State {
             host_resources: HostResources::default(),
             handles: 0,
             totals: Totals::default(),
+            observer: None,
             last_failure: None,
             host_futures: 0,
             tickets: 0,
@@ -424,6 +426,15 @@ impl State {
         };
         let by: Rc<str> = self.path(culprit).to_string().into();
         let instances = self.with_waiting_callers(instances);
+        if self.observer.is_some() {
+            let standing = |id: &&InstanceId| self.instance(**id).locked_down_by.is_none();
+            for &id in instances.iter().filter(standing) {
+                let component = self.path(id);
+                self.emit(|_| Event::LockedDown {
+                    component: &component,
+                });
+            }
+        }
         let affected = |id: &InstanceId| instances.contains(id);
         self.fail_waiting_calls(&instances, &by);
 
