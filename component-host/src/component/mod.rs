@@ -54,9 +54,7 @@ impl Component {
     /// The binary form of what may be text.
     pub(crate) fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
         match is_text(bytes) {
-            true => {
-                wat::parse_bytes(bytes).map_err(|error| invalid_text(&error.to_string()))
-            }
+            true => wat::parse_bytes(bytes).map_err(|error| invalid_text(&error.to_string())),
             false => Ok(bytes.into()),
         }
     }
