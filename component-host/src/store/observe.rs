@@ -9,7 +9,7 @@ use vestibule_executor::Refused;
 
 /// Is told what a store does.
 ///
-/// With the feature `tracing`, [`TracingObserver`](crate::TracingObserver) passes it on to the
+/// With the feature `tracing`, `TracingObserver` passes it on to the
 /// `tracing` crate.
 ///
 /// # Re-entrancy
