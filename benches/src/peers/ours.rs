@@ -6,7 +6,7 @@ use vestibule_executor::{Executor, Handle, JoinHandle};
 
 use crate::case::{Case, Offer};
 use crate::peer::Peer;
-use crate::workload::{self, phases};
+use crate::workload::{self, our_set, phases};
 
 /// The executor of this project.
 pub(crate) struct Ours(Executor);
@@ -52,5 +52,8 @@ impl Peer for Ours {
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = workload::cases::<Ours>(Offer::Handles);
     cases.extend(phases::cases(Ours::NAME));
+    cases.push(our_set::case(Ours::NAME));
+    #[cfg(feature = "peers-executor")]
+    cases.push(workload::join_set::ordered_case::<Ours>());
     cases
 }

@@ -20,6 +20,7 @@ mod remote;
 mod yields;
 
 pub mod memory;
+pub(crate) mod our_set;
 pub(crate) mod phases;
 
 #[cfg(feature = "peers-executor")]
