@@ -17,5 +17,7 @@ pub mod table;
 
 pub mod vigil;
 
+pub mod host;
+
 pub use case::{Bench, Case, Label};
 pub use peer::Peer;

@@ -1,0 +1,187 @@
+//! Workloads for component hosts: ours, and wasmtime's beside it on the same components.
+//!
+//! Each [`Work`] is one operation and checks its result. Criterion runs them
+//! (`benches/component_host.rs`), and so does the command `host-figures`, which measures both hosts
+//! in turn and prints the table of `docs/PERFORMANCE.md`.
+
+mod ours;
+#[cfg(feature = "peers-host")]
+mod wasmtime;
+
+use std::fmt::Write as _;
+
+/// The component whose functions are called.
+pub const VALUES: &str = include_str!("host/values.wat");
+
+/// Calls that a guest makes in one operation, where one alone would be too short to be seen.
+pub const CALLS: u32 = 1_000;
+
+/// One operation, which checks its result.
+pub type Work = Box<dyn FnMut()>;
+
+/// A workload on the hosts there are.
+pub struct Case {
+    /// What it is called, which stays.
+    pub name: &'static str,
+    /// How many operations are one [`Work`].
+    pub per_work: u32,
+    /// At most how many times as long as the other's ours may take.
+    pub aim: Option<f64>,
+    /// On our host.
+    pub ours: Work,
+    /// On the other, and which that is.
+    pub other: Option<(&'static str, Work)>,
+}
+
+impl std::fmt::Debug for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Case")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The workloads.
+///
+/// # Panics
+///
+/// When a component does not compile, which is a mistake in it or in the host.
+pub fn cases() -> Vec<Case> {
+    let mut others = others();
+    let aims = aims();
+    let mut cases: Vec<Case> = ours::works()
+        .into_iter()
+        .map(|(name, ours)| Case {
+            name,
+            per_work: match name {
+                name if name.ends_with("loop") => CALLS,
+                _ => 1,
+            },
+            aim: aims
+                .iter()
+                .find(|(aimed, _)| *aimed == name)
+                .map(|(_, aim)| *aim),
+            ours,
+            other: others
+                .iter()
+                .position(|(other, ..)| *other == name)
+                .map(|at| others.swap_remove(at))
+                .map(|(_, who, work)| (who, work)),
+        })
+        .collect();
+    cases.sort_by_key(|case| NAMES.iter().position(|name| *name == case.name));
+    cases
+}
+
+/// The names of the workloads, in the order of the table.
+const NAMES: &[&str] = &[
+    "compile/validation-beside",
+    "compile",
+    "instantiate",
+    "host-to-guest/scalar",
+    "host-to-guest/string=10",
+    "host-to-guest/string=1k",
+    "host-to-guest/string=64k",
+    "host-to-guest/string=1m",
+    "host-to-guest/list-u8=64k",
+    "host-to-guest/list-u8=1m",
+    "host-to-guest/list-record=10k",
+    "host-to-guest/echo-string=1m",
+    "host-to-guest/echo-list-u8=1m",
+    "host-to-guest/echo-list-record=10k",
+    "guest-to-host/scalar-loop",
+    "guest-to-host/string=64k",
+    "guest-to-host/string=1m",
+    "guest-to-host/list-u8=64k",
+    "guest-to-host/list-u8=1m",
+    "guest-to-guest/scalar-loop",
+    "guest-to-guest/string=10",
+    "guest-to-guest/string=1k",
+    "guest-to-guest/string=64k",
+    "guest-to-guest/string=1m",
+    "guest-to-guest/list-u8=64k",
+    "guest-to-guest/list-u8=1m",
+    "guest-to-guest/list-record=10k",
+    "resource-create-drop-loop",
+];
+
+fn aims() -> Vec<(&'static str, f64)> {
+    let mut aims = vec![
+        ("compile/validation-beside", 1.2),
+        ("compile", 0.02),
+        ("instantiate", 2.0),
+        ("host-to-guest/scalar", 3.0),
+        ("guest-to-host/scalar-loop", 3.0),
+        ("guest-to-guest/scalar-loop", 3.0),
+    ];
+    let bulk = ["string=64k", "string=1m", "list-u8=64k", "list-u8=1m"];
+    let is_bulk = |name: &&&str| bulk.iter().any(|bulk| name.ends_with(bulk));
+    aims.extend(NAMES.iter().filter(is_bulk).map(|name| (*name, 1.5)));
+    aims
+}
+
+type Other = (&'static str, &'static str, Work);
+
+#[cfg(not(feature = "peers-host"))]
+fn others() -> Vec<Other> {
+    vec![("compile/validation-beside", "wasmparser", validation())]
+}
+
+#[cfg(feature = "peers-host")]
+fn others() -> Vec<Other> {
+    let works = wasmtime::works().into_iter();
+    let mut others: Vec<Other> = works.map(|(name, work)| (name, "wasmtime", work)).collect();
+    others.push(("compile/validation-beside", "wasmparser", validation()));
+    others
+}
+
+/// Validation alone, which every host has to do.
+fn validation() -> Work {
+    let binary = wat::parse_str(large()).expect("the sample is valid");
+    Box::new(move || {
+        let mut validator =
+            wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all());
+        validator
+            .validate_all(&binary)
+            .expect("the sample is valid");
+    })
+}
+
+/// A component of two thousand core functions, some 350 KB.
+pub(crate) fn large() -> String {
+    let mut text = String::from("(component (core module $M (memory 1)\n");
+    for i in 0..2_000 {
+        write!(
+            text,
+            "(func $f{i} (export \"f{i}\") (param $x i32) (param $y i64) (result i32)
+               (local $i i32) (local $sum i64)
+               (local.set $i (local.get $x))
+               (block $out (loop $next
+                 (br_if $out (i32.eqz (local.get $i)))
+                 (local.set $sum (i64.add (local.get $sum)
+                   (i64.mul (local.get $y) (i64.extend_i32_u (local.get $i)))))
+                 (i32.store8 (i32.and (local.get $i) (i32.const 0xffff))
+                   (i32.wrap_i64 (local.get $sum)))
+                 (if (i32.gt_u (local.get $i) (i32.const {i}))
+                   (then (local.set $sum (i64.xor (local.get $sum) (i64.const {i}))))
+                   (else (local.set $sum (i64.rotl (local.get $sum) (i64.const 7)))))
+                 (local.set $i (i32.sub (local.get $i) (i32.const 1)))
+                 (br $next)))
+               (select (i32.wrap_i64 (local.get $sum))
+                 (i32.load (i32.const {offset})) (i64.eqz (local.get $sum))))\n",
+            offset = i * 4,
+        )
+        .expect("a string takes all");
+    }
+    text.push_str(
+        ") (core instance $m (instantiate $M))
+         (func (export \"f\") (param \"x\" u32) (param \"y\" u64) (result u32)
+           (canon lift (core func $m \"f7\"))))",
+    );
+    text
+}
+
+/// What is sent in the workloads of the given length.
+pub(crate) fn text(length: usize) -> String {
+    "a".repeat(length)
+}
