@@ -12,7 +12,7 @@ fn hosts(c: &mut Criterion) {
     for mut case in host::cases() {
         c.bench_function(&format!("{}/ours", case.name), |b| b.iter(&mut case.ours));
         if let Some((who, work)) = &mut case.other {
-            c.bench_function(&format!("{}/{who}", case.name), |b| b.iter(work));
+            c.bench_function(&format!("{}/{who}", case.name), |b| b.iter(&mut *work));
         }
     }
 }
