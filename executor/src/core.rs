@@ -215,34 +215,30 @@ impl Core {
         }
     }
 
-    /// Drops a task's future, and returns what it panicked with. Past 64 nested drops it is
-    /// queued instead, and the outermost drop runs the queue.
-    fn drop_future(&self, slot: Slot) -> Option<Box<dyn Any + Send>> {
+    /// Drops the future of a task that was taken out, then answers whoever awaits it. Past 64
+    /// nested drops that is queued instead, and the outermost drop does it.
+    fn drop_and_answer(&self, slot: Slot) {
         let depth = self.nested_drops.get();
         if depth >= limits::NESTED_DROPS {
-            slot.update(|state| state.with(State::DROPPING));
             self.queued_drops.borrow_mut().push(slot);
-            return None;
+            return;
         }
         self.nested_drops.set(depth + 1);
         let panic = catch(|| slot.drop_future()).err();
-        if depth == 0 {
-            self.run_queued_drops();
-        }
         self.nested_drops.set(depth);
-        panic
+        if let Some(payload) = panic {
+            slot.put_panic(payload);
+        }
+        self.answer(slot);
+        while depth == 0
+            && let Some(slot) = self.next_queued_drop()
+        {
+            self.drop_and_answer(slot);
+        }
     }
 
-    fn run_queued_drops(&self) {
-        loop {
-            let next = self.queued_drops.borrow_mut().pop();
-            let Some(slot) = next else { break };
-            self.contain(|| slot.drop_future());
-            slot.update(|state| state.without(State::DROPPING));
-            if !slot.state().has_any(State::LIVE.with(State::HANDLE)) {
-                slot.retire();
-            }
-        }
+    fn next_queued_drop(&self) -> Option<Slot> {
+        self.queued_drops.borrow_mut().pop()
     }
 
     // --- Tasks.
@@ -357,13 +353,6 @@ impl Core {
         self.drop_and_answer(slot);
     }
 
-    fn drop_and_answer(&self, slot: Slot) {
-        if let Some(payload) = self.drop_future(slot) {
-            slot.put_panic(payload);
-        }
-        self.answer(slot);
-    }
-
     /// The outcome of a task that was taken out is in its slot, or its doom: tells whoever
     /// awaits it.
     fn answer(&self, slot: Slot) {
@@ -376,9 +365,7 @@ impl Core {
             self.contain(|| slot.drop_outcome());
             drop(self.table.take_extra(slot));
             slot.update(|state| state.without(State::LIVE));
-            if !slot.state().has(State::DROPPING) {
-                slot.retire();
-            }
+            slot.retire();
             return;
         }
         let extra = self.table.take_extra(slot);
@@ -545,8 +532,16 @@ impl Core {
             match self.remote.pop() {
                 None => return,
                 Some(Message::Wake(key)) => self.wake_remotely(key),
-                Some(Message::Abort(key)) => self.end_task(key, Doom::Aborted),
-                Some(Message::Spawn(spawn)) => self.contain(|| spawn(Some(self))),
+                // These run foreign code, which may drive or sleep in turn: it must see that
+                // there may be more.
+                Some(Message::Abort(key)) => {
+                    self.remote.keep_pending();
+                    self.end_task(key, Doom::Aborted);
+                }
+                Some(Message::Spawn(spawn)) => {
+                    self.remote.keep_pending();
+                    self.contain(|| spawn(Some(self)));
+                }
             }
         }
         self.remote.keep_pending();

@@ -53,8 +53,8 @@ pub struct Stalled {
     pub pending: usize,
     /// How many tasks, the main future included, have a waker that somebody else holds.
     pub escaped_wakers: usize,
-    /// Nothing can ever become ready: no waker escaped and no [`Spawner`](crate::Spawner)
-    /// is alive. `false` proves nothing.
+    /// Nothing can ever become ready: no waker escaped and no [`Spawner`](crate::Spawner) or
+    /// [`RemoteJoinHandle`](crate::RemoteJoinHandle) is alive. `false` proves nothing.
     ///
     /// A task that awaits another one's [`JoinHandle`](crate::JoinHandle) directly has no
     /// escaped waker; one that does so through a combinator with wakers of its own has.

@@ -231,17 +231,18 @@ impl<T> Drop for JoinHandle<T> {
         impl Drop for GiveUp {
             fn drop(&mut self) {
                 self.0.update(|state| state.without(State::HANDLE));
-                if !self.0.state().has_any(State::LIVE.with(State::DROPPING)) {
-                    self.0.retire();
-                }
+                self.0.retire();
             }
         }
 
         let slot = self.task.slot();
-        let _slot = GiveUp(slot);
         if slot.state().has(State::LIVE) {
-            drop(self.set_waiter(Waiter::Nobody));
+            let waiter = self.set_waiter(Waiter::Nobody);
+            slot.update(|state| state.without(State::HANDLE));
+            // Foreign code, which may end the task: the slot is not ours any more.
+            drop(waiter);
         } else {
+            let _slot = GiveUp(slot);
             slot.drop_outcome();
         }
     }

@@ -198,8 +198,10 @@ impl<T: 'static> JoinSet<T> {
 
     /// Takes all tasks out of the set without waiting for them; they go on.
     pub fn detach_all(&mut self) {
-        self.ends.ended.borrow_mut().clear();
-        drop(std::mem::take(&mut self.tasks));
+        let tasks = std::mem::take(&mut self.tasks);
+        // What outcomes do when they are dropped must not end up in this set.
+        self.ends = Rc::default();
+        drop(tasks);
     }
 }
 

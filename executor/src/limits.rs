@@ -31,7 +31,10 @@ pub(crate) const DRAIN: usize = 4096;
 
 /// How many wakers of one task may exist before the process is aborted, as `Arc` does on its
 /// own count: what follows would be a use after free. It takes a program that forgets wakers
-/// in a loop. Half of what the count has room for, so that no race can pass it.
+/// in a loop.
+///
+/// The shared count has 29 bits with its sign. It is off by half of this at most, which the
+/// owner's count may be away from 0, so neither it nor a race can pass 2^28.
 pub(crate) const WAKERS: i32 = 1 << 27;
 
 /// How many slots the first chunk of a size has; the next ones have as many as there are.

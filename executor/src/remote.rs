@@ -251,8 +251,11 @@ impl Remote {
 
     pub(crate) fn wake_visitors(&self) {
         let visitors = std::mem::take(&mut *lock(&self.visitors));
-        for (_, waker) in &visitors {
-            call(waker);
+        for (_, waker) in visitors {
+            // Its drop is foreign code, too.
+            if let Err(payload) = catch(|| waker.wake()) {
+                drop_payload(payload);
+            }
         }
     }
 

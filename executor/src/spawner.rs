@@ -21,7 +21,8 @@ use crate::task::Key;
 
 /// Spawns tasks from any thread; a weak handle.
 ///
-/// While one is alive, `try_block_on` does not claim a deadlock: a task may still come.
+/// While one is alive, or the handle of a task that one has spawned, `try_block_on` does not
+/// claim a deadlock: something may still come.
 ///
 /// ```
 /// use vestibule_executor::Executor;
@@ -103,10 +104,14 @@ impl Spawner {
             Some(seed) if !accepted => {
                 Err(SpawnError::new(seed, Refused::gone(Op::Spawn, location)))
             }
-            _ => Ok(RemoteJoinHandle {
-                cell,
-                remote: Arc::clone(&self.remote),
-            }),
+            _ => {
+                // It can end its task, and so counts among those who can bring something about.
+                self.remote.add_spawner();
+                Ok(RemoteJoinHandle {
+                    cell,
+                    remote: Arc::clone(&self.remote),
+                })
+            }
         }
     }
 }
@@ -136,6 +141,13 @@ fn start<S, F>(
         Ok(future) => future,
         Err(payload) => return cell.end(Err(JoinError::Panicked(payload))),
     };
+    if !core.is_open() {
+        // `grow` shut it down.
+        let panic = catch(|| drop(future)).err();
+        return cell.end(Err(
+            panic.map_or(JoinError::ExecutorGone, JoinError::Panicked)
+        ));
+    }
     let new = NewTask {
         name: None,
         group: None,
@@ -294,6 +306,9 @@ impl<T> RemoteJoinHandle<T> {
     pub fn abort(&self) {
         let key = {
             let mut inner = lock(&self.cell.inner);
+            if inner.aborted || !matches!(inner.outcome, Outcome::Pending) {
+                return;
+            }
             inner.aborted = true;
             inner.key
         };
@@ -334,6 +349,7 @@ impl<T> Drop for RemoteJoinHandle<T> {
             inner.waiter.take()
         };
         drop(waiter);
+        self.remote.remove_spawner();
     }
 }
 

@@ -37,8 +37,6 @@ impl State {
     pub(crate) const WOKEN: Self = Self(1 << 6);
     /// Set for the stand-in of a main future: it is in no list, and no task.
     pub(crate) const MAIN: Self = Self(1 << 7);
-    /// Set while its future waits in the queue of the outermost drop; keeps the slot.
-    pub(crate) const DROPPING: Self = Self(1 << 8);
 
     /// The payload is its future.
     pub(crate) const FUTURE: Self = Self(1 << 9);

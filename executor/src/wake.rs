@@ -44,6 +44,13 @@ fn wakers(number: i32) -> u32 {
     number.cast_unsigned() << ONE.trailing_zeros()
 }
 
+/// Somebody forgets wakers in a loop. As with `Arc`, going on would end in a use after free.
+fn abort_above_limit(wakers: i32) {
+    if wakers > limits::WAKERS {
+        std::process::abort();
+    }
+}
+
 /// For the owner's thread.
 impl Slot {
     /// Whether a waker of it exists. If not, everything its holders did has been seen.
@@ -130,26 +137,36 @@ impl Slot {
 
     #[inline]
     pub(crate) fn add_waker(self) {
-        let now = if self.counts_here() {
-            let now = self.wakers().get() + 1;
-            self.wakers().set(now);
-            now
+        if self.counts_here() {
+            self.set_own(self.wakers().get() + 1);
         } else {
             self.look();
             // Relaxed: it is made of one that exists.
-            count(self.shared().fetch_add(ONE, Ordering::Relaxed))
-        };
-        if now > limits::WAKERS {
-            // Somebody forgets wakers in a loop. As with `Arc`, going on would end in a use
-            // after free.
-            std::process::abort();
+            abort_above_limit(count(self.shared().fetch_add(ONE, Ordering::Relaxed)));
         }
+    }
+
+    /// Sets the owner's count; what drifts too far from 0, because wakers are cloned on one
+    /// side and dropped on the other, goes into the shared word.
+    #[inline(always)]
+    fn set_own(self, own: i32) {
+        self.wakers().set(own);
+        if own.unsigned_abs() > limits::WAKERS.unsigned_abs() / 2 {
+            self.fold();
+        }
+    }
+
+    #[cold]
+    fn fold(self) {
+        let own = self.wakers().replace(0);
+        let before = self.shared().fetch_add(wakers(own), Ordering::Relaxed);
+        abort_above_limit(count(before) + own);
     }
 
     #[inline]
     pub(crate) fn remove_waker(self) {
         if self.counts_here() {
-            self.wakers().set(self.wakers().get() - 1);
+            self.set_own(self.wakers().get() - 1);
         } else {
             self.remove_shared_waker();
         }
