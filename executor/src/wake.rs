@@ -230,3 +230,43 @@ impl Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::task::{Poll, Waker};
+
+    use crate::{Executor, limits};
+
+    /// Three times as many wakers as may exist, each gone before the next ones are made: first
+    /// made here and dropped there, then the other way round. Too many would abort the process.
+    #[test]
+    fn wakers_made_on_one_side_and_dropped_on_the_other_do_not_add_up() {
+        const BATCH: usize = 100;
+        let rounds = 3 * limits::WAKERS as usize / BATCH;
+        let (here, there) = mpsc::channel::<Vec<Waker>>();
+        let (back, again) = mpsc::channel::<Vec<Waker>>();
+        let thread = std::thread::spawn(move || {
+            for (round, wakers) in there.into_iter().enumerate() {
+                let answer = if round < rounds {
+                    drop(wakers);
+                    Vec::new()
+                } else {
+                    vec![wakers[0].clone(); BATCH]
+                };
+                back.send(answer).unwrap();
+            }
+        });
+        let executor = Executor::new();
+        let task = executor.spawn(std::future::poll_fn(move |cx| {
+            for round in 0..2 * rounds {
+                let number = if round < rounds { BATCH } else { 1 };
+                here.send(vec![cx.waker().clone(); number]).unwrap();
+                drop(again.recv().unwrap());
+            }
+            Poll::Ready(())
+        }));
+        executor.block_on(task.unwrap()).unwrap();
+        thread.join().unwrap();
+    }
+}

@@ -28,31 +28,6 @@ fn handle() -> Handle {
     HANDLE.with_borrow(|handle| handle.clone().unwrap())
 }
 
-#[test]
-fn wakers_made_here_and_dropped_elsewhere_do_not_add_up() {
-    // As many as the count of one side has room for, four at a time.
-    const ROUNDS: u32 = 1 << 27;
-    let executor = no_park();
-    let (sender, receiver) = mpsc::sync_channel::<Vec<Waker>>(4);
-    let thread = std::thread::spawn(move || receiver.into_iter().for_each(drop));
-    let mut made = 0;
-    let task = executor.spawn(std::future::poll_fn(move |cx| {
-        // Most of them here: only the difference counts, and this is a test.
-        let here = cx.waker().clone();
-        for _ in 0..1 << 10 {
-            sender.send(vec![here.clone(); 1 << 12]).unwrap();
-            made += 1 << 12;
-        }
-        if made >= ROUNDS / 64 {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }));
-    executor.try_block_on(task.unwrap()).unwrap().unwrap();
-    thread.join().unwrap();
-}
-
 /// Blocks on a task inside of its destructor.
 struct BlocksOn(Handle, Option<JoinHandle<()>>, Log);
 
