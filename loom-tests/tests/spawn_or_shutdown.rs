@@ -44,7 +44,7 @@ fn a_thread_spawns_while_the_executor_shuts_down() {
 
 #[test]
 fn the_future_comes_to_exactly_one_end() {
-    explore(None, 15, a_thread_spawns_while_the_executor_shuts_down);
+    explore(None, 10, a_thread_spawns_while_the_executor_shuts_down);
 }
 
 #[test]
