@@ -551,7 +551,7 @@ fn waiting_for_a_set_that_is_none_traps() {
 }
 
 #[test]
-fn a_hundred_thousand_calls_leave_the_store_as_it_was() {
+fn twenty_thousand_calls_leave_the_store_as_it_was() {
     let attack = attack(config(), Place::Export, "(call $plain)");
     let instance = attack.result.as_ref().unwrap();
     let before = attack.store.counters().unwrap();
