@@ -187,7 +187,7 @@
 //!
 //! The scope of every rule is one executor, never the thread: what others do on the same
 //! thread is their business, and what is nested works unless it would have to come back to
-//! an executor that is waiting for it. Each cell is a test (`tests/nesting.rs`).
+//! an executor that is waiting for it. Each cell is a test (`tests/suite/nesting.rs`).
 //!
 //! | the other one | ours blocks inside it | ours as its future, [`run_until`](Handle::run_until) | it blocks inside a task of ours |
 //! |---|---|---|---|

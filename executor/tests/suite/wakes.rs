@@ -1,8 +1,6 @@
 //! A wake from any thread leads to a poll, once however often it is made, and to nothing at
 //! all when it comes too late.
 
-mod common;
-
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
@@ -11,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use common::{CountWakes, Gate, Log};
+use crate::common::{self, CountWakes, Gate, Log};
 use vestibule_executor::{Executor, Phase, Refused, TickEnd, yield_now};
 
 /// Counts its polls and never ends.

@@ -1,10 +1,8 @@
 //! Who waits for whom, and since when; and groups stepped one task at a time.
 
-mod common;
-
 use std::task::Waker;
 
-use common::{Gate, Log};
+use crate::common::{self, Gate, Log};
 use vestibule_executor::{
     Executor, Phase, Reason, Refused, TaskId, TaskState, WakeSource, yield_now,
 };

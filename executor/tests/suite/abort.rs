@@ -1,12 +1,10 @@
 //! A task can be ended at every stage of its life, and its future is dropped exactly once,
 //! on the owner's thread, at the right time.
 
-mod common;
-
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use common::{Gate, Log};
+use crate::common::{self, Gate, Log};
 use vestibule_executor::{Executor, JoinError, JoinHandle, yield_now};
 
 type Slot<T> = Rc<RefCell<Option<T>>>;

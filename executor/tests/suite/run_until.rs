@@ -1,12 +1,10 @@
 //! Ours as a future inside another executor.
 
-mod common;
-
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use common::{CountWakes, Gate, Log};
+use crate::common::{self, CountWakes, Gate, Log};
 use vestibule_executor::{Budget, Executor, Op, Reason, yield_now};
 
 fn poll<F: Future>(future: Pin<&mut F>, waker: &std::task::Waker) -> Poll<F::Output> {

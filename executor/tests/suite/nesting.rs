@@ -4,8 +4,6 @@
 //! A cell "blocks inside" tells what becomes of a task of the outer executor that drives the
 //! inner one to its end on the spot; a cell "as a future" is what one should do instead.
 
-mod common;
-
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::mpsc;

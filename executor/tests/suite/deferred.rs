@@ -1,11 +1,9 @@
 //! Deferred work runs when its phase commits, in order, and is discarded otherwise.
 
-mod common;
-
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use common::Log;
+use crate::common::Log;
 use vestibule_executor::{
     Activity, Budget, Executor, Hooks, JoinError, OnBlock, Phase, PhaseKind, Refused, TaskId,
 };

@@ -1,10 +1,8 @@
 //! What the panic of a task does beyond ending it, by policy.
 
-mod common;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::Log;
+use crate::common::{self, Log};
 use vestibule_executor::{
     BlockOnError, Executor, JoinError, PanicPolicy, Phase, Reason, Refused, yield_now,
 };

@@ -1,15 +1,13 @@
 //! Bugs that other executors shipped, each by its situation. Those that belong to a subject are in
 //! the file of that subject, with the name of the crate beside them.
 
-mod common;
-
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use common::{CountWakes, Gate, Log};
+use crate::common::{self, CountWakes, Gate, Log};
 use vestibule_executor::{Executor, Hooks, JoinError, TaskId, TickEnd, yield_now};
 
 #[test]

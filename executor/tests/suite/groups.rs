@@ -1,7 +1,6 @@
 //! Groups count exactly their tasks, form trees, and are freed when nothing needs them.
 
-mod common;
-
+use crate::common;
 use vestibule_executor::{Executor, Phase, Reason, yield_now};
 
 #[test]

@@ -2,8 +2,6 @@
 //! not × owner's thread or not. After a refusal nothing has changed: queues, wakers, counters,
 //! the phase and what a watchdog sees are as before.
 
-mod common;
-
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use common::{Gate, Log};
+use crate::common::{self, Gate, Log};
 use vestibule_executor::{
     Activity, BlockInPhaseError, BlockOnError, Budget, CannotPark, Executor, Group, Handle, Hooks,
     JoinError, JoinHandle, OnBlock, Park, Phase, PhaseKind, Reason, Refused, TaskId, TaskState,

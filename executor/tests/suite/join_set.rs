@@ -1,11 +1,9 @@
 //! A set of tasks gives outcomes in the order of the ends, and loses none.
 
-mod common;
-
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use common::{CountWakes, Gate, Log, never};
+use crate::common::{CountWakes, Gate, Log, never};
 use vestibule_executor::{
     BlockOnError, Budget, Executor, JoinError, JoinSet, NoPark, TaskState, yield_now,
 };

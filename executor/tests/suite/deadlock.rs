@@ -1,13 +1,11 @@
 //! A deadlock that can be proven is reported; one that can't is waited for.
 
-mod common;
-
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Wake, Waker};
 
-use common::{CountWakes, Gate};
+use crate::common::{self, CountWakes, Gate};
 use vestibule_executor::{
     Activity, BlockOnError, CannotPark, Executor, Group, Handle, Hooks, JoinError, JoinHandle,
     NoPark, Park, Reason, Stalled, yield_now,

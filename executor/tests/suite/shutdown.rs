@@ -1,13 +1,11 @@
 //! The end of an executor drops every task once, on its thread, whatever is going on.
 
-mod common;
-
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Waker;
 
-use common::{Gate, Log};
+use crate::common::{self, Gate, Log};
 use vestibule_executor::{
     Activity, BlockOnError, CannotPark, Executor, Handle, JoinError, Park, Phase, Reason, TickEnd,
     yield_now,

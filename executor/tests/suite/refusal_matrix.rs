@@ -1,12 +1,10 @@
 //! The refusal matrix, as the product of everything that can be attempted and everywhere
 //! that it can be attempted from.
 
-mod common;
-
 use std::cell::Cell;
 use std::rc::Rc;
 
-use common::Log;
+use crate::common::{self, Log};
 use vestibule_executor::{
     BlockInPhaseError, BlockOnError, Budget, Executor, Group, Handle, OnBlock, Op, Phase,
     PhaseKind, Reason, Refused, yield_now,

@@ -1,11 +1,9 @@
 //! Waiting inside a phase polls the group's ready tasks one at a time, and nothing else.
 
-mod common;
-
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use common::{Gate, Log};
+use crate::common::{self, Gate, Log};
 use vestibule_executor::{
     Activity, BlockInPhaseError, Budget, Executor, JoinHandle, OnBlock, Phase, Reason, Refused,
     yield_now,

@@ -1,12 +1,10 @@
 //! Nobody starves and no call is endless, whoever wakes himself how often.
 
-mod common;
-
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use common::Log;
+use crate::common::{self, Log};
 use vestibule_executor::{Budget, Executor, Handle, Schedule, TickEnd, yield_now};
 
 fn spin(handle: &Handle) {

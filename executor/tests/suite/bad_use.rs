@@ -1,8 +1,6 @@
 //! What people do that they should not, and what others got wrong about it: each has a
 //! defined outcome, and nothing hangs.
 
-mod common;
-
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use common::{Gate, Log};
+use crate::common::{self, Gate, Log};
 use vestibule_executor::{
     BlockOnError, Budget, CannotPark, Executor, Handle, Hooks, JoinError, Park, Phase, PhaseEvent,
     PhaseInfo, PollOutcome, Reason, Refused, Stalled, TaskId, TickEnd, yield_now,

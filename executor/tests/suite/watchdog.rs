@@ -1,12 +1,11 @@
 //! What another thread sees of the executor.
 
-mod common;
-
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::common;
 use vestibule_executor::{
     Activity, Executor, Hooks, OnBlock, Phase, PhaseKind, Refused, Sighting, TaskId, Watchdog,
 };

@@ -1,11 +1,9 @@
 //! A panic reaches the handle of its task and nobody else.
 
-mod common;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
 
-use common::Log;
+use crate::common::{self, Log};
 use vestibule_executor::{
     Activity, Executor, Hooks, JoinError, PollOutcome, TaskId, TickEnd, yield_now,
 };

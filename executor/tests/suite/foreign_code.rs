@@ -1,8 +1,6 @@
 //! Code of others that runs where the executor calls it: in destructors, closures and wakers. What
 //! it does there to the executor loses no wake, no outcome and no destructor.
 
-mod common;
-
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 
-use common::{Log, never};
+use crate::common::{Log, never};
 use vestibule_executor::{
     BlockOnError, Executor, Group, Handle, JoinError, JoinHandle, JoinSet, NoPark, OnBlock, Phase,
     Refused,

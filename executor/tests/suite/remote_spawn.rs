@@ -1,12 +1,11 @@
 //! Tasks spawned from other threads run, end and are dropped on the owner's thread.
 
-mod common;
-
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, ThreadId};
 
+use crate::common;
 use futures_task::{LocalSpawn, Spawn};
 use vestibule_executor::{Executor, JoinError, Reason};
 
