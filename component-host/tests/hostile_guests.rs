@@ -97,7 +97,10 @@ fn assert_allowed(error: &Error, place: Place) {
     assert!(
         matches!(
             error.kind(),
-            ErrorKind::Trap(_) | ErrorKind::Limit(_) | ErrorKind::Poisoned { .. }
+            ErrorKind::Trap(_)
+                | ErrorKind::Limit(_)
+                | ErrorKind::Poisoned { .. }
+                | ErrorKind::Deadlock { .. }
         ),
         "{place:?}: {error:?}"
     );
@@ -241,7 +244,7 @@ fn assert_cannot_wait(body: &str) {
             }
             // An async function may wait; here nobody is left to wake it.
             Place::Callback => assert!(
-                matches!(error.trap(), Some(Trap::Deadlock { .. })),
+                matches!(error.kind(), ErrorKind::Deadlock { .. }),
                 "{place:?}: {error}"
             ),
             _ => assert_eq!(

@@ -3,7 +3,6 @@
 //! Most tasks have none of it and pay for none of it: their slot says `NO_EXTRA`.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -38,18 +37,6 @@ pub(crate) trait End {
     fn end(self: Box<Self>);
     /// Whether nobody will ever see the outcome.
     fn is_detached(&self) -> bool;
-}
-
-impl fmt::Debug for Waiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nobody => "Nobody",
-            Self::Ours(_) => "Ours",
-            Self::Foreign(_) => "Foreign",
-            Self::Set(..) => "Set",
-            Self::End(_) => "End",
-        })
-    }
 }
 
 /// What one task has besides its slot.

@@ -132,3 +132,20 @@ fn members_that_end_in_any_order_leave_the_others_linked() {
         }
     }
 }
+
+#[test]
+fn the_end_of_a_tree_ends_the_tasks_of_a_group_and_of_all_below_it_and_no_others() {
+    let executor = Executor::new();
+    let root = executor.group("root");
+    let (left, right) = (root.subgroup("left"), root.subgroup("right"));
+    let leaf = left.subgroup("leaf");
+    let stranger = executor.group("stranger");
+    let groups = [&root, &left, &right, &leaf, &stranger];
+    for group in groups {
+        drop(executor.task().group(group).spawn(common::never()).unwrap());
+    }
+    left.abort_tree();
+    assert_eq!(groups.map(|group| group.live()), [1, 0, 1, 0, 1]);
+    root.abort_tree();
+    assert_eq!(groups.map(|group| group.live()), [0, 0, 0, 0, 1]);
+}

@@ -169,3 +169,21 @@ fn a_set_outlives_its_executor_and_refuses_the_tasks_of_another() {
     assert!(set.spawn(async {}).is_err());
     drop(foreign);
 }
+
+#[test]
+fn aborting_all_ends_every_task_and_keeps_the_set_with_their_outcomes() {
+    let executor = no_park();
+    let mut set = JoinSet::new(&executor);
+    assert_eq!((set.len(), set.is_empty()), (0, true));
+    for len in 1..=3 {
+        set.spawn(never()).unwrap();
+        assert_eq!((set.len(), set.is_empty()), (len, false));
+    }
+    set.abort_all();
+    assert_eq!((executor.metrics().live, set.len()), (0, 3));
+    for left in (0..3).rev() {
+        let (_, outcome) = set.try_join_next().unwrap();
+        assert!(matches!(outcome, Err(JoinError::Aborted)));
+        assert_eq!(set.len(), left);
+    }
+}

@@ -20,6 +20,7 @@ mod nesting;
 mod panic_policy;
 mod panics;
 mod phases;
+mod printed;
 mod refusal_matrix;
 mod regressions;
 mod remote_spawn;

@@ -65,6 +65,14 @@ fn the_panic_of_a_task_with_a_handle_goes_to_the_handle_alone() {
     let _ = executor.tick().unwrap();
     let outcome = executor.try_block_on(kept).unwrap();
     assert_eq!(outcome.unwrap_err().panic_message(), Some("awaited"));
+    let spawner = executor.send_spawner();
+    let kept = spawner.spawn(async { panic!("awaited elsewhere") });
+    let _ = executor.tick().unwrap();
+    let outcome = executor.try_block_on(kept.unwrap()).unwrap();
+    assert_eq!(
+        outcome.unwrap_err().panic_message(),
+        Some("awaited elsewhere")
+    );
 }
 
 #[test]

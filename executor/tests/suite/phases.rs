@@ -100,6 +100,28 @@ fn the_closure_form_commits_on_ok_and_restores_on_error_and_unwind() {
 }
 
 #[test]
+fn a_hook_is_told_of_an_end_with_the_depth_at_which_the_phase_was() {
+    #[derive(Default)]
+    struct Depths(Rc<RefCell<Vec<(PhaseEvent, usize)>>>);
+    impl Hooks for Depths {
+        fn on_phase(&self, event: PhaseEvent, phase: &PhaseInfo) {
+            self.0.borrow_mut().push((event, phase.depth));
+        }
+    }
+    let depths = Depths::default();
+    let seen = Rc::clone(&depths.0);
+    let executor = Executor::builder().hooks(depths).build();
+    let store = executor.group("store");
+    let outer = executor.enter_phase(Phase::instantiating(&store)).unwrap();
+    let inner = executor.enter_phase(Phase::instantiating(&store)).unwrap();
+    inner.commit();
+    drop(outer);
+    use PhaseEvent::{Committed, Discarded, Entered};
+    let expected = [(Entered, 1), (Entered, 2), (Committed, 2), (Discarded, 1)];
+    assert_eq!(*seen.borrow(), expected);
+}
+
+#[test]
 fn a_refused_entry_does_not_run_the_closure() {
     let (executor, other) = (Executor::new(), Executor::new());
     let foreign = other.group("foreign");
@@ -202,6 +224,26 @@ fn a_guard_forgotten_in_a_poll_ends_with_the_poll() {
 }
 
 #[test]
+fn after_a_forgotten_guard_has_ended_with_its_poll_deferring_is_spawning_again() {
+    let executor = Executor::new();
+    let store = executor.group("store");
+    let (handle, guards) = (executor.handle(), Rc::new(RefCell::new(Vec::new())));
+    let kept = Rc::clone(&guards);
+    let keeps = async move {
+        for _ in 0..2 {
+            let guard = handle.enter_phase(Phase::instantiating(&store)).unwrap();
+            kept.borrow_mut().push(guard);
+        }
+    };
+    let task = executor.spawn(keeps).unwrap();
+    executor.try_block_on(task).unwrap().unwrap();
+    let task = executor.defer(async { 1 }).unwrap();
+    let _ = executor.tick().unwrap();
+    assert!(task.is_finished());
+    assert!(!guards.borrow_mut().pop().unwrap().commit());
+}
+
+#[test]
 fn a_guard_held_across_an_await_is_inert_afterwards() {
     let executor = Executor::new();
     let store = executor.group("store");
@@ -213,6 +255,37 @@ fn a_guard_held_across_an_await_is_inert_afterwards() {
     };
     let task = executor.spawn(held).unwrap();
     assert!(!executor.try_block_on(task).unwrap().unwrap());
+}
+
+/// The destructor of what the inner phase had deferred ends all phases, also the one that is being
+/// committed, and enters as many others.
+#[test]
+fn a_commit_does_not_end_a_phase_that_a_destructor_entered_in_place_of_its_own() {
+    struct Replaces(Rc<RefCell<Vec<PhaseGuard>>>, vestibule_executor::Handle);
+    impl Drop for Replaces {
+        fn drop(&mut self) {
+            let outermost = self.0.borrow_mut().pop();
+            assert!(outermost.unwrap().discard());
+            assert_eq!(self.1.phase().depth, 0);
+            let store = self.1.group("other store");
+            for name in ["a", "b"] {
+                let guard = self.1.enter_phase(Phase::custom(name, &store)).unwrap();
+                self.0.borrow_mut().push(guard);
+            }
+        }
+    }
+    let executor = Executor::new();
+    let store = executor.group("store");
+    let enter = || executor.enter_phase(Phase::instantiating(&store)).unwrap();
+    let guards = Rc::new(RefCell::new(vec![enter()]));
+    let (committed, inner) = (enter(), enter());
+    let replaces = Replaces(Rc::clone(&guards), executor.handle());
+    let deferred = executor.defer(async move { drop(replaces) }).unwrap();
+    assert!(!committed.commit());
+    assert_eq!(executor.phase().name.as_deref(), Some("b"));
+    assert!(!inner.commit());
+    assert!(deferred.is_finished());
+    assert!(guards.borrow_mut().drain(..).rev().all(PhaseGuard::commit));
 }
 
 #[test]

@@ -204,10 +204,16 @@ fn the_futures_task_traits_spawn_and_say_when_they_can_not() {
     let tick = executor.tick().unwrap();
     assert_eq!((tick.polled, tick.completed), (3, 3));
     assert_eq!(log.take(), ["local"]);
+    let refuse = || {
+        assert!(local.spawn_local_obj(Box::new(async {}).into()).is_err());
+        assert!(remote.spawn_obj(Box::new(async {}).into()).is_err());
+        assert!(local.status().is_err() && local.status_local().is_err());
+        assert!(remote.status().is_err());
+    };
+    executor.shutdown();
+    refuse();
     drop(executor);
-    assert!(local.spawn_local_obj(Box::new(async {}).into()).is_err());
-    assert!(remote.spawn_obj(Box::new(async {}).into()).is_err());
-    assert!(local.status().is_err());
+    refuse();
 }
 
 #[test]

@@ -92,9 +92,11 @@ fn a_task_may_drop_its_own_executor_and_ends_with_its_poll() {
 fn shutting_down_inside_a_block_ends_the_block() {
     let executor = Executor::new();
     let handle = executor.handle();
+    assert!(handle.is_alive());
     drop(executor.spawn(async move { handle.shutdown() }).unwrap());
     let error = executor.try_block_on(common::never()).unwrap_err();
     assert!(matches!(error, BlockOnError::Refused(refused) if refused.reason() == Reason::Closed));
+    assert!(!executor.is_alive());
 }
 
 #[test]
