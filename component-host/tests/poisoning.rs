@@ -31,6 +31,8 @@ const TOWN: &str = r#"(component $town
       (func (export "post") (param i32) unreachable)
       (func (export "make") (result i32) (call $resource-new (i32.const 1)))
       (func (export "later") (result i32) (i32.const 1))
+      (func (export "sleep") (result i32)
+        (i32.or (i32.const 2) (i32.shl (call $new) (i32.const 4))))
       (func (export "callback") (param i32 i32 i32) (result i32) unreachable))
     (core instance $m (instantiate $M (with "" (instance (export "new" (func $new))
       (export "wait" (func $wait)) (export "resource-new" (func $resource-new))))))
@@ -47,19 +49,31 @@ const TOWN: &str = r#"(component $town
       (post-return (core func $m "post"))))
     (func (export "make") (result (own $r')) (canon lift (core func $m "make")))
     (func (export "callback") async (canon lift (core func $m "later") async
+      (callback (core func $m "callback"))))
+    (func (export "sleep") async (canon lift (core func $m "sleep") async
       (callback (core func $m "callback")))))
   (instance $victim (instantiate $Victim))
   (component $Caller
     (import "core" (func $core))
+    (import "sleep" (func $sleep async))
     (core func $core' (canon lower (func $core)))
+    (core func $sleep' (canon lower (func $sleep) async))
+    (core func $cancel (canon subtask.cancel))
     (core module $M
       (import "" "core" (func $core))
+      (import "" "sleep" (func $sleep (result i32)))
+      (import "" "cancel" (func $cancel (param i32) (result i32)))
       (func (export "call") (call $core))
+      (func (export "cancel")
+        (drop (call $cancel (i32.shr_u (call $sleep) (i32.const 4)))))
       (func (export "seven") (result i32) (i32.const 7)))
-    (core instance $m (instantiate $M (with "" (instance (export "core" (func $core'))))))
+    (core instance $m (instantiate $M (with "" (instance (export "core" (func $core'))
+      (export "sleep" (func $sleep')) (export "cancel" (func $cancel))))))
     (func (export "call") (canon lift (core func $m "call")))
+    (func (export "cancel") (canon lift (core func $m "cancel")))
     (func (export "seven") (result u32) (canon lift (core func $m "seven"))))
-  (instance $caller (instantiate $Caller (with "core" (func $victim "core"))))
+  (instance $caller (instantiate $Caller
+    (with "core" (func $victim "core")) (with "sleep" (func $victim "sleep"))))
   (component $Bystander
     (core module $M (func (export "seven") (result i32) (i32.const 7)))
     (core instance $m (instantiate $M))
@@ -117,14 +131,14 @@ fn assert_poisons(name: &str, args: &[Val], trap: impl Fn(&Trap) -> bool) {
     assert_eq!(call_u32(&store, &town, "bystander#seven"), 7);
     match name {
         // The caller was on the stack.
-        "caller#call" => {
+        "caller#call" | "caller#cancel" => {
             let error = call(&store, &town, "caller#seven", &[]).unwrap_err();
             assert_eq!(error.trap(), Some(&Trap::CannotEnterComponent), "{error}");
         }
         _ => assert_eq!(call_u32(&store, &town, "caller#seven"), 7),
     }
     // A call into the locked-down instance traps its caller, as any trap does.
-    if name != "caller#call" {
+    if !name.starts_with("caller#") {
         let error = call(&store, &town, "caller#call", &[]).unwrap_err();
         assert_eq!(error.trap(), Some(&Trap::CannotEnterComponent), "{error}");
     }
@@ -181,6 +195,94 @@ fn a_trap_in_a_destructor() {
 #[test]
 fn a_trap_in_a_callback() {
     assert_poisons("victim#callback", &[], UNREACHABLE);
+}
+
+#[test]
+fn a_trap_in_a_callback_that_is_told_of_a_cancellation() {
+    assert_poisons("caller#cancel", &[], UNREACHABLE);
+}
+
+/// `$writer` offers elements that are none; `$reader` reads them.
+const COPIES: &str = r#"(component $copies
+  (component $Writer
+    (type $s (stream (option u8)))
+    (core module $Memory (memory (export "mem") 1))
+    (core instance $memory (instantiate $Memory))
+    (core func $new (canon stream.new $s))
+    (core func $write (canon stream.write $s async (memory (core memory $memory "mem"))))
+    (core module $M
+      (import "" "mem" (memory 1))
+      (import "" "new" (func $new (result i64)))
+      (import "" "write" (func $write (param i32 i32 i32) (result i32)))
+      (func (export "offer") (result i32)
+        (local $ends i64)
+        (local.set $ends (call $new))
+        (i32.store8 (i32.const 4) (i32.const 7))
+        (drop (call $write (i32.wrap_i64 (i64.shr_u (local.get $ends) (i64.const 32)))
+          (i32.const 0) (i32.const 4)))
+        (i32.wrap_i64 (local.get $ends)))
+      (func (export "seven") (result i32) (i32.const 7)))
+    (core instance $m (instantiate $M (with "" (instance (export "mem" (memory $memory "mem"))
+      (export "new" (func $new)) (export "write" (func $write))))))
+    (func (export "offer") (result $s) (canon lift (core func $m "offer")))
+    (func (export "seven") (result u32) (canon lift (core func $m "seven"))))
+  (component $Reader
+    (type $s (stream (option u8)))
+    (import "offer" (func $offer (result $s)))
+    (core module $Memory (memory (export "mem") 1))
+    (core instance $memory (instantiate $Memory))
+    (core func $offer' (canon lower (func $offer)))
+    (core func $read (canon stream.read $s async (memory (core memory $memory "mem"))))
+    (core module $M
+      (import "" "offer" (func $offer (result i32)))
+      (import "" "read" (func $read (param i32 i32 i32) (result i32)))
+      (func (export "read") (drop (call $read (call $offer) (i32.const 0) (i32.const 4))))
+      (func (export "seven") (result i32) (i32.const 7)))
+    (core instance $m (instantiate $M (with "" (instance (export "offer" (func $offer'))
+      (export "read" (func $read))))))
+    (func (export "read") (canon lift (core func $m "read")))
+    (func (export "seven") (result u32) (canon lift (core func $m "seven"))))
+  (instance $writer (instantiate $Writer))
+  (instance $reader (instantiate $Reader (with "offer" (func $writer "offer"))))
+  (export "writer" (instance $writer))
+  (export "reader" (instance $reader)))"#;
+
+#[test]
+fn a_trap_in_the_middle_of_a_copy() {
+    // Whoever is on the stack: the reader. The writer has returned long since, and goes on.
+    let host = Host::new();
+    let (store, copies) = host.instantiate(COPIES).unwrap();
+    let error = call(&store, &copies, "reader#read", &[]).unwrap_err();
+    assert_eq!(error.trap(), Some(&Trap::InvalidDiscriminant(7)), "{error}");
+    host.run();
+    let error = call(&store, &copies, "reader#seven", &[]).unwrap_err();
+    assert_eq!(error.trap(), Some(&Trap::CannotEnterComponent), "{error}");
+    assert_eq!(call_u32(&store, &copies, "writer#seven"), 7);
+    assert!(store.is_quiet().unwrap());
+}
+
+#[test]
+fn a_trap_in_a_start_function_that_has_called_somebody_who_waits() {
+    // Its own threads and calls go with it; those it called go on, and nobody hears of it twice.
+    let host = Host::new();
+    let (store, town) = host.instantiate(TOWN).unwrap();
+    let mut linker = Linker::new();
+    linker.root().export("victim", &town, "victim").unwrap();
+    let wat = r#"(component
+      (import "victim" (instance $victim (export "wait" (func async))))
+      (core func $wait' (canon lower (func $victim "wait") async))
+      (core module $M
+        (import "" "wait" (func $wait (result i32)))
+        (func $start (drop (call $wait)) unreachable)
+        (start $start))
+      (core instance (instantiate $M (with "" (instance (export "wait" (func $wait')))))))"#;
+    let error = linker
+        .instantiate(&store, &host.component(wat))
+        .unwrap_err();
+    assert_eq!(error.trap(), Some(&Trap::Unreachable), "{error}");
+    host.run();
+    assert_eq!(call_u32(&store, &town, "victim#seven"), 7);
+    assert!(store.take_background_errors().is_empty());
 }
 
 #[test]
