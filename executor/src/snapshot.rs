@@ -237,22 +237,24 @@ impl Core {
     fn source_of(&self, slot: Slot) -> WakeSource {
         match slot.state().source() {
             Source::Spawn => WakeSource::Spawn,
-            Source::Task => {
-                // The slot has the lower half: it is the last task with such a number.
-                const HALF: u64 = 1 << 32;
-                let newest = self.table.spawned();
-                let number = newest - (newest % HALF) + u64::from(slot.woken_by());
-                let number = if number > newest {
-                    number - HALF
-                } else {
-                    number
-                };
-                WakeSource::Task(TaskId { number })
-            }
+            Source::Task => WakeSource::Task(TaskId {
+                number: last_with_lower_half(slot.woken_by(), self.table.spawned()),
+            }),
             Source::MainFuture => WakeSource::MainFuture,
             Source::Owner => WakeSource::Owner,
             Source::Thread => WakeSource::Thread,
         }
+    }
+}
+
+/// The last number up to `newest` whose lower half this is: a slot has no more of who woke it.
+fn last_with_lower_half(lower: u32, newest: u64) -> u64 {
+    const HALF: u64 = 1 << 32;
+    let number = newest - newest % HALF + u64::from(lower);
+    if number > newest {
+        number - HALF
+    } else {
+        number
     }
 }
 
@@ -266,5 +268,29 @@ fn state_of(slot: Slot) -> TaskState {
         TaskState::Deferred
     } else {
         TaskState::Waiting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_with_lower_half;
+
+    #[test]
+    fn a_number_is_made_up_from_its_lower_half_and_the_newest_number() {
+        for (number, newest) in [
+            (1, 1),
+            (1, 7),
+            (u64::from(u32::MAX), 1 << 32),
+            (1 << 32, 1 << 32),
+            ((1 << 32) + 5, (1 << 32) + 5),
+            ((1 << 32) + 6, (2 << 32) + 5),
+            ((2 << 32) + 5, (2 << 32) + 5),
+        ] {
+            assert_eq!(
+                last_with_lower_half(number as u32, newest),
+                number,
+                "{newest}"
+            );
+        }
     }
 }

@@ -149,3 +149,44 @@ fn one_that_is_given_up_tells_the_others_what_it_leaves_ready() {
     assert!(poll(stay.as_mut(), &stays).is_pending());
     assert_eq!(log.take(), ["first", "second"]);
 }
+
+/// A task that became ready in a poll of the one that goes is known to that one alone.
+#[test]
+fn one_that_is_given_up_tells_the_others_of_a_task_that_only_it_knew_to_be_ready() {
+    for leaves_ready in [false, true] {
+        let executor = Executor::new();
+        let (stays, stay_waker) = CountWakes::new();
+        let (goes, go_waker) = CountWakes::new();
+        let mut stay = pin!(executor.run_until(common::never()));
+        assert!(poll(stay.as_mut(), &stay_waker).is_pending());
+        let handle = executor.handle();
+        let mut go = Box::pin(executor.run_until(async move {
+            if leaves_ready {
+                drop(handle.spawn(yield_now()).unwrap());
+            }
+            common::never().await;
+        }));
+        assert!(poll(go.as_mut(), &go_waker).is_pending());
+        let told = usize::from(leaves_ready);
+        assert_eq!((goes.get(), stays.get()), (told, 0));
+        drop(go);
+        assert_eq!((goes.get(), stays.get()), (told, told));
+        // The count and the waker here: the executor has dropped the one that it kept.
+        assert_eq!(std::sync::Arc::strong_count(&goes), 2);
+    }
+}
+
+#[test]
+fn one_that_is_given_up_inside_a_drive_leaves_its_tasks_to_that_drive() {
+    let executor = Executor::new();
+    let (stays, stay_waker) = CountWakes::new();
+    let (_, go_waker) = CountWakes::new();
+    let mut stay = pin!(executor.run_until(common::never()));
+    let mut go = Box::pin(executor.run_until(common::never()));
+    assert!(poll(go.as_mut(), &go_waker).is_pending());
+    drop(executor.spawn(async move { drop(go) }).unwrap());
+    let other = executor.spawn(async {}).unwrap();
+    assert!(poll(stay.as_mut(), &stay_waker).is_pending());
+    assert!(other.is_finished());
+    assert_eq!(stays.get(), 0);
+}
