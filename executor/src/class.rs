@@ -3,8 +3,8 @@
 /// Sizes in steps of 16 bytes up to this, in powers of two beyond.
 const FINE: usize = 1024;
 
-/// How many classes there are.
-pub(crate) const CLASSES: usize = FINE / 16 + 1 + (usize::BITS - FINE.trailing_zeros()) as usize;
+/// How many classes there are: up to that of the largest power of two.
+pub(crate) const CLASSES: usize = class_of(1 << (usize::BITS - 1)) + 1;
 
 /// The class of slots with at least `size` bytes.
 pub(crate) const fn class_of(size: usize) -> usize {
@@ -43,5 +43,6 @@ mod tests {
             );
             assert!(class == 0 || stride_of(class - 1) < size, "{size}");
         }
+        assert_eq!(stride_of(CLASSES - 1), 1 << (usize::BITS - 1));
     }
 }

@@ -1,7 +1,7 @@
 //! Groups count exactly their tasks, form trees, and are freed when nothing needs them.
 
-use crate::common;
-use vestibule_executor::{Executor, Phase, Reason, yield_now};
+use crate::common::{self, Log};
+use vestibule_executor::{Executor, Phase, Reason, Schedule, yield_now};
 
 #[test]
 fn a_group_counts_exactly_its_tasks() {
@@ -148,4 +148,54 @@ fn the_end_of_a_tree_ends_the_tasks_of_a_group_and_of_all_below_it_and_no_others
     assert_eq!(groups.map(|group| group.live()), [1, 0, 1, 0, 1]);
     root.abort_tree();
     assert_eq!(groups.map(|group| group.live()), [0, 0, 0, 0, 1]);
+}
+
+#[test]
+fn aborting_a_group_ends_its_tasks_oldest_first_and_those_below_it_live_on() {
+    let executor = Executor::new();
+    let (store, log) = (executor.group("store"), Log::new());
+    let part = store.subgroup("part");
+    let spawn = |group, name| {
+        let witness = log.on_drop(name);
+        let task = executor.task().group(group).spawn(async move {
+            common::never().await;
+            drop(witness);
+        });
+        drop(task.unwrap());
+    };
+    for (group, name) in [
+        (&store, "a"),
+        (&part, "below"),
+        (&store, "b"),
+        (&store, "c"),
+    ] {
+        spawn(group, name);
+    }
+    store.abort_all();
+    assert_eq!(log.take(), ["a", "b", "c"]);
+    assert_eq!((store.live(), part.live()), (0, 1));
+}
+
+#[test]
+fn a_step_under_a_shuffle_polls_any_ready_task_of_the_group_and_misses_none() {
+    let mut first = std::collections::BTreeSet::new();
+    for seed in 0..20 {
+        let schedule = Schedule::Shuffle { seed };
+        let executor = Executor::builder().schedule(schedule).build();
+        let (group, log) = (executor.group("g"), Log::new());
+        for name in ["a", "b", "c"] {
+            drop(executor.task().group(&group).spawn(log.task(name)).unwrap());
+        }
+        drop(executor.spawn(log.task("other")).unwrap());
+        for left in (0..3).rev() {
+            assert!(group.step().unwrap());
+            assert_eq!(group.ready(), left);
+        }
+        assert!(!group.step().unwrap());
+        let mut order = log.take();
+        first.insert(order[0].clone());
+        order.sort();
+        assert_eq!(order, ["a", "b", "c"]);
+    }
+    assert_eq!(first.len(), 3, "{first:?}");
 }
