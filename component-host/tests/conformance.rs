@@ -3,6 +3,9 @@
 //! The suite travels inside the package `wasm-tools`, on which this one depends under a condition
 //! that never holds: `cargo metadata` downloads it and says where it is, and nothing compiles it.
 
+#[path = "common/suite.rs"]
+mod suite;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::fs;
@@ -62,13 +65,18 @@ fn the_official_suite_passes_but_for_the_failures_that_are_listed() {
 }
 
 /// The specification lets a host choose among ready threads. One script relies on an order: see
-/// `docs/SCHEDULING.md`.
+/// `docs/SCHEDULING.md` and `ordered_script.rs`.
 const ORDERED: &str = "async/async-calls-sync.wast";
 
 #[test]
 fn the_async_suite_passes_under_every_order_of_ready_threads() {
     let suite = suite();
-    for seed in 0..20 {
+    let seeds = if cfg!(feature = "heavy-tests") {
+        100
+    } else {
+        20
+    };
+    for seed in 0..seeds {
         let seed = seed.to_string();
         let (results, _) = report(
             &suite,
@@ -84,33 +92,7 @@ fn the_async_suite_passes_under_every_order_of_ready_threads() {
 
 /// The folder of the suite's scripts.
 fn suite() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--locked",
-            "--manifest-path",
-        ])
-        .arg(&workspace)
-        .output()
-        .expect("cargo can be run");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "cargo metadata failed: {stderr}");
-    let metadata: serde_json::Value =
-        serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
-    let manifest = metadata["packages"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(|package| package["name"] == "wasm-tools" && package["version"] == "1.263.0")
-        .and_then(|package| package["manifest_path"].as_str())
-        .expect("wasm-tools 1.263.0 is among the packages");
-    let folder = Path::new(manifest).with_file_name("tests/component-model/test");
-    assert!(folder.is_dir(), "{} is not there", folder.display());
-    folder
+    suite::folder("test")
 }
 
 /// Runs the whole suite.
