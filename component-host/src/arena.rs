@@ -39,6 +39,8 @@ impl<T> Arena<T> {
     }
 
     pub(crate) fn get(&self, id: Id<T>) -> Option<&T> {
+        #[cfg(test)]
+        steps::count(1);
         match self.slots.get(id.index as usize) {
             Some((generation, value)) if *generation == id.generation => Some(value),
             _ => None,
@@ -46,6 +48,8 @@ impl<T> Arena<T> {
     }
 
     pub(crate) fn get_mut(&mut self, id: Id<T>) -> Option<&mut T> {
+        #[cfg(test)]
+        steps::count(1);
         match self.slots.get_mut(id.index as usize) {
             Some((generation, value)) if *generation == id.generation => Some(value),
             _ => None,
@@ -58,6 +62,8 @@ impl<T> Arena<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Id<T>, &T)> {
+        #[cfg(test)]
+        steps::count(self.slots.len() as u64);
         self.slots.iter().map(|(index, (generation, value))| {
             (
                 Id {
@@ -115,5 +121,24 @@ impl<T> Hash for Id<T> {
 impl<T> fmt::Debug for Id<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}v{}", self.index, self.generation)
+    }
+}
+
+/// Counts, for tests, how often values are looked at: a search among those that wait shows here.
+#[cfg(test)]
+pub(crate) mod steps {
+    use std::cell::Cell;
+
+    thread_local! {
+        static STEPS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    pub(super) fn count(more: u64) {
+        STEPS.set(STEPS.get() + more);
+    }
+
+    /// All steps of this thread so far.
+    pub(crate) fn taken() -> u64 {
+        STEPS.get()
     }
 }

@@ -161,7 +161,14 @@ impl Config {
         self
     }
 
-    /// The bytes that the host allocates for the values of one call. The default is 128 MiB.
+    /// The bytes that a guest may make the host allocate for the values of one call: for all
+    /// arguments that it gives, or for its result. The default is 128 MiB.
+    ///
+    /// What counts is what the host takes for them, not what the guest does. With Rust types, and
+    /// from one guest to another, a list of numbers counts its bytes: a `Vec<u8>` may have 134
+    /// million elements. When the embedder gets [`Val`](crate::Val)s, every number counts the size
+    /// of a `Val` as well: then a list of `u8` may have some 3.2 million elements, and a
+    /// [`TypedFunc`](crate::TypedFunc) is the way to longer ones.
     pub fn max_call_bytes(mut self, bytes: u64) -> Config {
         self.max_call_bytes = bytes;
         self

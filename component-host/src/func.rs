@@ -56,6 +56,9 @@ impl Func {
     /// Dropping the future before the first poll does nothing. Dropping it later requests the
     /// cancellation of the call: the guest learns of it at the executor's next turn, if it asks,
     /// and its result is discarded. What was lent to the call stays lent until its task resolves.
+    /// Resources in a result that is discarded, and those that were given to a call that never
+    /// started, are dropped: their destructors run at the executor's next turns, and what goes wrong
+    /// in them is among the store's [background errors](Store::take_background_errors).
     #[track_caller]
     pub fn call<T: 'static>(
         &self,

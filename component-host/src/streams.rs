@@ -15,7 +15,8 @@
 //!
 //! A copy in progress belongs to the end, not to the future that waits for it: when that is dropped,
 //! the copy goes on, and the next operation on the end waits for it first. No element is lost.
-//! Dropping the end gives the copy up.
+//! Dropping the end gives the copy up. What it leaves unread is dropped: the destructors of resources
+//! run at the executor's next turns.
 
 mod element;
 mod element_value;

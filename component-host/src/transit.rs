@@ -79,10 +79,11 @@ impl Transit {
         handles.map(|passing| (&mut passing.val, &passing.ty))
     }
 
-    /// All that is left of values that nobody wants.
+    /// All that is left of values that nobody wants. What was only lent is not among it.
     pub(crate) fn into_handles(self) -> Vec<Val> {
         let handles = self.handles.into_iter();
-        handles.map(|passing| passing.val).collect()
+        let owned = handles.filter(|passing| !matches!(passing.ty, Type::Borrow(_)));
+        owned.map(|passing| passing.val).collect()
     }
 
     /// Reads the values, in the order in which they were added.

@@ -506,6 +506,86 @@ fn a_directive_that_outlives_the_timeout_fails_with_the_rest_of_its_file() {
     assert_eq!(ended.stdout, expected);
 }
 
+/// `run` begins two calls of `f`, which yields three times and then spins: which of the two is polled
+/// first is a choice.
+const SPINS_LATER: &str = r#"(component
+  (component $B
+    (core module $M
+      (global $turns (mut i32) (i32.const 0))
+      (func (export "f") (result i32) (i32.const 1))
+      (func (export "cb") (param i32 i32 i32) (result i32)
+        (global.set $turns (i32.add (global.get $turns) (i32.const 1)))
+        (if (i32.gt_u (global.get $turns) (i32.const 6)) (then (loop $l (br $l))))
+        (i32.const 1)))
+    (core instance $m (instantiate $M))
+    (func (export "f") async (canon lift (core func $m "f") async (callback (core func $m "cb")))))
+  (component $A
+    (import "f" (func $f async))
+    (core func $f' (canon lower (func $f) async))
+    (core func $return (canon task.return))
+    (core module $M
+      (import "" "f" (func $f (result i32)))
+      (import "" "return" (func $return))
+      (func (export "run") (result i32) (drop (call $f)) (drop (call $f)) (i32.const 1))
+      (func (export "cb") (param i32 i32 i32) (result i32) (i32.const 1)))
+    (core instance $m (instantiate $M (with "" (instance
+      (export "f" (func $f')) (export "return" (func $return))))))
+    (func (export "run") async
+      (canon lift (core func $m "run") async (callback (core func $m "cb")))))
+  (instance $b (instantiate $B))
+  (instance $a (instantiate $A (with "f" (func $b "f"))))
+  (export "run" (func $a "run")))"#;
+
+/// What follows `--replay` in a text.
+fn choices(text: &str) -> &str {
+    let (_, rest) = text
+        .split_once("--replay '")
+        .unwrap_or_else(|| panic!("no choices in {text}"));
+    rest.split_once('\'').map_or(rest, |(choices, _)| choices)
+}
+
+#[test]
+fn a_script_that_hangs_prints_what_was_chosen_and_hangs_again_in_its_replay() {
+    let folder = Folder::new("wast_hangs");
+    let script = folder.file("a.wast", format!("{SPINS_LATER}\n(invoke \"run\")\n"));
+    let run = |order: &[&str]| {
+        let args = ["wast", "--timeout", "1s", &script];
+        let ended = vestibule(&[&args, order].concat());
+        assert_eq!(ended.code, Some(1), "{ended:#?}");
+        assert!(ended.stdout.contains("got a timeout"), "{ended:#?}");
+        ended.stdout
+    };
+    let first = run(&["--seed", "5"]);
+    assert!(
+        first.contains("with --seed 5, which chose: --replay '"),
+        "{first}"
+    );
+    assert!(choices(&first).split(' ').count() > 5, "{first}");
+    assert_eq!(first, run(&["--seed", "5"]), "one seed, one trace");
+    let again = run(&["--replay", choices(&first)]);
+    assert_eq!(choices(&again), choices(&first), "the same choices");
+    assert!(!run(&[]).contains("--replay"), "nothing was left to choose");
+}
+
+#[test]
+fn a_run_that_times_out_prints_what_was_chosen_and_does_so_again_in_its_replay() {
+    let folder = Folder::new("run_hangs");
+    let file = folder.file("a.wat", SPINS_LATER);
+    let run = |order: &[&str]| {
+        let args = ["run", "--timeout", "400ms", "--invoke", "run()", &file];
+        let ended = vestibule(&[&args, order].concat());
+        ended.failed(&["limit reached: timeout is 400"]);
+        ended.stderr
+    };
+    let first = run(&["--seed", "5"]);
+    assert!(
+        first.contains("with --seed 5, which chose: --replay '"),
+        "{first}"
+    );
+    let again = run(&["--replay", choices(&first)]);
+    assert!(again.contains("with --replay '"), "{again}");
+}
+
 #[test]
 fn json_reports_each_directive_and_the_totals() {
     let folder = Folder::new("wast_json");

@@ -334,3 +334,54 @@ fn the_turns_of_a_thread_are_paid_from_the_budget_of_its_call() {
     let error = store.block_on(run.call(&store, &[])).unwrap_err();
     assert_limit(&error, "fuel", 1_000_000);
 }
+
+/// `give: func(n: u32) -> list<u8>`
+const GIVES_BYTES: &str = r#"(component
+  (core module $M
+    (memory (export "mem") 8)
+    (func (export "give") (param i32) (result i32)
+      (i32.store (i32.const 4) (local.get 0))
+      (i32.const 0)))
+  (core instance $m (instantiate $M))
+  (func (export "give") (param "n" u32) (result (list u8))
+    (canon lift (core func $m "give") (memory (core memory $m "mem")))))"#;
+
+#[test]
+fn a_list_of_bytes_counts_what_the_host_takes_for_it() {
+    const LIMIT: u64 = 400_000;
+    let engine = Engine::new(Config::new().max_call_bytes(LIMIT));
+    let executor = Executor::new();
+    let component = Component::new(&engine, GIVES_BYTES.as_bytes()).unwrap();
+    let try_both = |n: u32| {
+        // A failure locks the instance down.
+        let store = Store::new(&engine, &executor, ());
+        let instances = [(); 2].map(|()| Linker::new().instantiate(&store, &component).unwrap());
+        let give = instances[0].get_func(&store, "give").unwrap();
+        let vals = store.block_on(give.call(&store, &[Val::U32(n)]));
+        let give = instances[1].get_typed_func::<(u32,), (Vec<u8>,)>(&store, "give");
+        let bytes = store.block_on(give.unwrap().call(&store, (n,)));
+        (vals.err(), bytes.err())
+    };
+    // How many elements there may be, and what each of them counts.
+    for (typed, each) in [(false, size_of::<Val>() as u64 + 1), (true, 1)] {
+        let fails = |n: u64| {
+            let (vals, bytes) = try_both(n as u32);
+            let error = if typed { bytes } else { vals };
+            if let Some(error) = &error {
+                assert_limit(error, "max_call_bytes", LIMIT);
+            }
+            error.is_some()
+        };
+        let (mut most, mut too_many) = (0, LIMIT + 1);
+        while too_many - most > 1 {
+            let n = u64::midpoint(most, too_many);
+            match fails(n) {
+                true => too_many = n,
+                false => most = n,
+            }
+        }
+        // Beside the elements there is the list itself.
+        let left = LIMIT - most * each;
+        assert!(left < each + 128, "{most} elements, {left} bytes left");
+    }
+}

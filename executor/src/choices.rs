@@ -95,6 +95,13 @@ impl Choices {
         ChoiceTrace(self.0.borrow().made.clone())
     }
 
+    /// What was chosen so far, but for the first `skipped` choices: to go on with a record that was
+    /// begun before.
+    pub fn made_since(&self, skipped: usize) -> ChoiceTrace {
+        let inner = self.0.borrow();
+        ChoiceTrace(inner.made.iter().skip(skipped).copied().collect())
+    }
+
     /// Whether a replay met another number of ready tasks than was recorded: then the program is
     /// not the one that was recorded, or depends on more than the schedule.
     pub fn has_diverged(&self) -> bool {

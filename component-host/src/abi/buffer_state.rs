@@ -12,7 +12,7 @@ use super::loading::{
 use super::options::{LiftLower, Peer};
 use super::storing::store_list_into_valid_range;
 use super::type_predicates::none_or_number_type;
-use crate::engine::Context;
+use crate::engine::{Context, same_memory};
 use crate::error::{Error, bug, trap_if};
 use crate::transit::Transit;
 use crate::trap::Trap;
@@ -162,16 +162,39 @@ fn between_guests(
 }
 
 /// Numbers are the same bytes on both sides.
+///
+/// Two memories of one store cannot be borrowed at a time, so the bytes go by way of a piece of
+/// the native stack, which stays in the processor's cache: each memory is gone through once, and
+/// nothing is allocated. Within one memory there is nothing in between; ranges may overlap there.
 fn transfer_bytes(
     cx: &mut Context<'_>,
     byte_length: u64,
     src: &GuestBuffer,
     dst: &GuestBuffer,
 ) -> Result<(), Error> {
-    let bytes = src.bytes(cx, byte_length, |bytes| bytes.to_vec())?;
-    dst.bytes_mut(cx, byte_length)?.copy_from_slice(&bytes);
+    let length = src.bytes(cx, byte_length, <[u8]>::len)?;
+    dst.bytes_mut(cx, byte_length)?;
+    let (Some(from), Some(to)) = (src.opts.memory, dst.opts.memory) else {
+        return Ok(());
+    };
+    if same_memory(cx, from, to) {
+        // Both ranges were found to be in the memory.
+        let (start, target) = (src.ptr as usize, dst.ptr as usize);
+        from.data_mut(cx).copy_within(start..start + length, target);
+        return Ok(());
+    }
+    let mut piece = [0; PIECE];
+    for done in (0..length).step_by(PIECE) {
+        let bytes = &mut piece[..PIECE.min(length - done)];
+        let (done, size) = (done as u64, bytes.len() as u64);
+        bytes.copy_from_slice(valid_range(from.data(&*cx), src.ptr + done, size)?);
+        valid_range_mut(to.data_mut(&mut *cx), dst.ptr + done, size)?.copy_from_slice(bytes);
+    }
     Ok(())
 }
+
+/// In bytes.
+const PIECE: usize = 8 << 10;
 
 fn to_host(
     cx: &mut Context<'_>,
@@ -206,8 +229,7 @@ fn from_host(
 ) -> Result<(), Error> {
     match (src.next(n), t) {
         (Next::Bytes(bytes), Some(Type::U8)) => {
-            let bytes = bytes.to_vec();
-            dst.bytes_mut(cx, n.into())?.copy_from_slice(&bytes);
+            dst.bytes_mut(cx, n.into())?.copy_from_slice(bytes);
             Ok(())
         }
         (Next::Bytes(_), _) => Err(bug!("bytes are written to a stream of {t:?}")),
@@ -226,8 +248,14 @@ impl GuestBuffer {
             .for_copy()
             .for_vals(peer == Peer::Host);
         let mut values = Transit::new();
-        load_list_from_valid_range(&mut lift, self.ptr, n.into(), t, &mut values)?;
-        Ok(values)
+        let lifted = load_list_from_valid_range(&mut lift, self.ptr, n.into(), t, &mut values);
+        match lifted {
+            Ok(()) => Ok(values),
+            Err(error) => {
+                lift.abandon(values);
+                Err(error)
+            }
+        }
     }
 
     fn lower(

@@ -3,6 +3,7 @@
 use super::canon_lift::{CanonicalOptions, nested};
 use super::canon_stream::{lift_end, lower_end};
 use super::component_instances::{Handle, InstanceId};
+use super::host_buffer::Unwanted;
 use super::options::{LiftLower, Peer, PtrType};
 use super::resource_state::{ResourceHandle, ResourceImpl};
 use super::subtask_state::SubtaskId;
@@ -12,6 +13,7 @@ use crate::arena::Id;
 use crate::component::definitions::StringEncoding;
 use crate::engine::{self, Context, CoreFunc, CoreVal, Run};
 use crate::error::{Error, bug, trap_if};
+use crate::transit::Transit;
 use crate::trap::Trap;
 use crate::types::{ResourceType, Type};
 use crate::val::{ErrorContextAny, FutureAny, ResourceAny, StreamAny, Val};
@@ -260,6 +262,14 @@ impl LiftLower for LiftLowerContext<'_, '_> {
         match self.as_vals {
             true => self.charge(bytes),
             false => Ok(()),
+        }
+    }
+
+    fn abandon(&mut self, lifted: Transit) {
+        // What was on its way to another guest goes with the run that failed.
+        if self.peer == Peer::Host {
+            let lifted = Unwanted::Held(lifted.into_handles());
+            self.cx.data_mut().aftermath.unwanted.push(lifted);
         }
     }
 }

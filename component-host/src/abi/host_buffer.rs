@@ -77,6 +77,26 @@ impl HostBuffer {
         values && matches!(self.role, Role::Sink { .. })
     }
 
+    /// The values of a source that were not copied, unless what they carry was taken already.
+    pub(super) fn not_given(&mut self) -> Option<&mut [Val]> {
+        match (&mut self.items, &self.role) {
+            (Items::Vals(values), Role::Source { gone, .. }) if !self.given => {
+                values.get_mut(*gone..)
+            }
+            _ => None,
+        }
+    }
+
+    /// The values of a source that were not copied, and whose parts were taken.
+    pub(super) fn given_values(&mut self) -> Option<&mut [Val]> {
+        match (&mut self.items, &self.role) {
+            (Items::Vals(values), Role::Source { gone, .. }) if self.given => {
+                values.get_mut(*gone..)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a source has been emptied.
     pub(crate) fn is_empty(&self) -> bool {
         self.remain() == 0
@@ -180,13 +200,15 @@ impl HostBuffer {
     }
 }
 
-/// Values that nobody wants.
+/// Values that nobody wants: the ends they carry are closed, and the resources they own dropped.
 #[derive(Debug)]
 pub(crate) enum Unwanted {
     /// What they carry is the host's.
     Held(Vec<Val>),
     /// What they carry was given to a guest, and has not arrived.
     Given(Vec<Val>),
+    /// What they carry was on its way from one guest to another.
+    Passing(Vec<Val>),
 }
 
 /// `Buffer.MAX_LENGTH`

@@ -274,6 +274,7 @@ impl State {
         {
             check_values(values, t)?;
         }
+        self.give_waiting_items(other, t)?;
         for id in [Some(id), other].into_iter().flatten() {
             if let Some(end) = self.ends.get_mut(id) {
                 end.open = None;
@@ -368,9 +369,11 @@ impl State {
         self.drop_end(end)
     }
 
-    /// Drops the ends in values that nobody wants: those that the host has, or those it has given.
-    pub(crate) fn drop_ends_in(&mut self, value: &Val, holder: Holder) {
+    /// Drops the ends and the resources in a value that nobody wants: those that the host has, or
+    /// those it has given.
+    pub(crate) fn drop_parts_of(&mut self, value: &Val, holder: Holder) {
         match value {
+            Val::Resource(resource) => self.drop_unwanted(resource),
             Val::Stream(stream) => {
                 let _ = stream
                     .id_in(self.id)
@@ -386,22 +389,22 @@ impl State {
             Val::List(values) | Val::Tuple(values) => {
                 values
                     .iter()
-                    .for_each(|value| self.drop_ends_in(value, holder));
+                    .for_each(|value| self.drop_parts_of(value, holder));
             }
             Val::Map(entries) => {
                 for (key, value) in entries {
-                    self.drop_ends_in(key, holder);
-                    self.drop_ends_in(value, holder);
+                    self.drop_parts_of(key, holder);
+                    self.drop_parts_of(value, holder);
                 }
             }
             Val::Record(fields) => {
                 for (_, value) in fields {
-                    self.drop_ends_in(value, holder);
+                    self.drop_parts_of(value, holder);
                 }
             }
             Val::Variant(_, Some(value))
             | Val::Option(Some(value))
-            | Val::Result(Ok(Some(value)) | Err(Some(value))) => self.drop_ends_in(value, holder),
+            | Val::Result(Ok(Some(value)) | Err(Some(value))) => self.drop_parts_of(value, holder),
             _ => {}
         }
     }
@@ -461,8 +464,7 @@ pub(crate) fn host_copy(
             return Ok(Copied::Pending);
         };
         if !source.given {
-            state.give_items(id, &mut source.items)?;
-            source.given = true;
+            source.given = state.give_items(id, &mut source.items)?;
         }
         if let Some(mut begun) = buffer.take() {
             begun.begin();
@@ -483,8 +485,20 @@ pub(crate) fn host_cancel(cx: &mut Context<'_>, host: &Rc<HostEnd>) -> Result<Co
     let state = cx.data_mut();
     match state.claim(host)? {
         Claimed::End(id) if state.end(id)?.copying_or_cancelling() => {
+            let t = state.end(id)?.t.clone();
             state.cancel_end_copy(id)?;
-            over(state, id)
+            let mut copied = over(state, id)?;
+            if let Copied::Over {
+                buffer: Some(buffer),
+                ..
+            } = &mut copied
+                && let Some(t) = t
+                && let Some(values) = buffer.given_values()
+            {
+                state.take_back_parts_of(values, &t);
+                buffer.given = false;
+            }
+            Ok(copied)
         }
         Claimed::End(_) | Claimed::NotYet | Claimed::Gone => Ok(Copied::Pending),
     }
@@ -545,22 +559,45 @@ fn dropped(buffer: Option<HostBuffer>) -> Copied {
 }
 
 impl State {
-    /// Checks items that the host writes, and takes from it what they carry.
-    fn give_items(&mut self, id: EndId, items: &mut Items) -> Result<()> {
+    /// Checks items that the host writes, and takes from it what they carry. While nobody knows
+    /// their type, they stay the host's.
+    fn give_items(&mut self, id: EndId, items: &mut Items) -> Result<bool> {
         let end = self.end(id)?;
         let Items::Vals(values) = items else {
-            return Ok(());
+            return Ok(true);
         };
         if end.kind.readable || end.open.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         let t = end.t.clone();
         check_values(values, t.as_ref())?;
-        let Some(t) = t else { return Ok(()) };
-        if t.contents().resource || t.contents().async_value {
+        if let Some(t) = t
+            && (t.contents().resource || t.contents().async_value)
+        {
             self.give_parts_of(values, &t)?;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Takes from the host what the items carry that an end has waited with for its type.
+    fn give_waiting_items(&mut self, id: Option<EndId>, t: Option<&Type>) -> Result<()> {
+        let Some(end) = id.and_then(|id| self.ends.get_mut(id)) else {
+            return Ok(());
+        };
+        let (Some(mut buffer), Some(id)) = (end.buffer.take(), id) else {
+            return Ok(());
+        };
+        let mut given = Ok(());
+        if let Buffer::Host(host) = &mut buffer
+            && let Some(values) = host.not_given()
+        {
+            if let Some(t) = t {
+                given = self.give_parts_of(values, t);
+            }
+            host.given = given.is_ok();
+        }
+        self.end_mut(id)?.buffer = Some(buffer);
+        given
     }
 
     /// The ends that are joined carry elements of one type.

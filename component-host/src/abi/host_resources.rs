@@ -7,13 +7,14 @@
 //! before anything is lowered ([`State::give`]), so that the embedder's mistakes are found before
 //! guest code runs.
 
-use super::canon_lift::{Lifted, canon_lift};
+use super::canon_lift::Lifted;
+use super::destructors::call_guest_dtor;
 use super::host_call::catch;
 use super::host_ends::not_usable;
 use super::resource_state::ResourceImpl;
+use super::stream_state::Holder;
 use super::subtask_state::SubtaskId;
-use super::tasks::Caller;
-use crate::engine::CoreVal;
+use crate::arena::Id;
 use crate::error::{Error, Result};
 use crate::func::{HostCall, HostFunc, HostKind};
 use crate::store::drive::{self, Base};
@@ -54,7 +55,7 @@ pub(crate) struct HostResources {
 }
 
 /// What is to be called when the host drops a resource.
-enum Destructor {
+pub(super) enum Destructor {
     None,
     Guest(Rc<Lifted>),
     Host(Rc<HostFunc>),
@@ -121,6 +122,36 @@ impl State {
         let mut parts = Vec::new();
         visit_all(items.iter_mut().map(|item| (item, ty)), &mut parts);
         self.give_parts(parts, None)
+    }
+
+    /// Gives items of a stream or a future back to the host: what [`give_parts_of`] took.
+    ///
+    /// [`give_parts_of`]: State::give_parts_of
+    pub(super) fn take_back_parts_of(&mut self, items: &mut [Val], ty: &Type) {
+        let mut parts = Vec::new();
+        visit_all(items.iter_mut().map(|item| (item, ty)), &mut parts);
+        for (part, ty) in parts {
+            match part {
+                Part::Resource(resource) if self.implemented_by_guest(resource.ty()) => {
+                    self.recount_handle();
+                    let id = self.new_host_handle();
+                    let handle = HostHandle::default();
+                    self.host_resources.owned.insert(id, handle);
+                    *resource = ResourceAny::new(resource.ty(), resource.rep(), true, Some(id));
+                }
+                Part::Resource(_) => {}
+                Part::End(end) => {
+                    let (_, _, id) = end.expected(ty, self.id);
+                    let end = id.and_then(|id| self.ends.get_mut(Id::from_bits(id)));
+                    if let Some(end) = end
+                        && end.holder == Holder::Given
+                    {
+                        end.holder = Holder::Host;
+                        self.recount_handle();
+                    }
+                }
+            }
+        }
     }
 
     fn give_parts(
@@ -275,13 +306,32 @@ impl State {
         if !resource.owned() {
             return Ok(Destructor::None);
         }
-        Ok(match self.resources.get(&resource.ty()) {
+        Ok(self.destructor(resource.ty()))
+    }
+
+    /// What is to be called when the last handle of a resource of this type is dropped.
+    fn destructor(&self, rt: ResourceType) -> Destructor {
+        match self.resources.get(&rt) {
             Some(ResourceImpl::Guest {
                 dtor: Some(dtor), ..
             }) => Destructor::Guest(Rc::clone(dtor)),
             Some(ResourceImpl::Host(dtor)) => Destructor::Host(Rc::clone(dtor)),
             Some(ResourceImpl::Guest { dtor: None, .. }) | None => Destructor::None,
-        })
+        }
+    }
+
+    /// Nobody wants the value that a resource is in: when that owns it, its destructor is due.
+    pub(super) fn drop_unwanted(&mut self, resource: &ResourceAny) {
+        let destructor = match resource.held() {
+            // On its way: nobody else has it.
+            Held::Free if resource.owned() => self.destructor(resource.ty()),
+            // What the host cannot drop, it goes on having.
+            Held::Own(_) => self.drop_held(resource).unwrap_or(Destructor::None),
+            Held::Free | Held::Borrow(_) => Destructor::None,
+        };
+        if !matches!(destructor, Destructor::None) {
+            self.destructors.add(destructor, resource.rep());
+        }
     }
 }
 
@@ -307,9 +357,7 @@ impl ResourceAny {
             Destructor::Host(dtor) => call_host_dtor(&dtor, self.rep()),
             Destructor::Guest(dtor) => {
                 drive::run_to_end(store, &Base::synchronous(at), ATTEMPTED, |cx| {
-                    let rep = CoreVal::I32(self.rep() as i32);
-                    let caller = Caller::Internal(Rc::new([rep]));
-                    canon_lift(cx, &dtor, caller).map(|(_, flow)| flow)
+                    call_guest_dtor(cx, &dtor, self.rep())
                 })
             }
         }

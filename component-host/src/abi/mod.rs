@@ -64,6 +64,7 @@ mod resolve;
 mod watched;
 
 mod canon_resource;
+pub(crate) mod destructors;
 pub(crate) mod host_resources;
 
 pub(crate) mod canon_task;

@@ -5,6 +5,7 @@
 
 use crate::component::definitions::StringEncoding;
 use crate::error::Error;
+use crate::transit::Transit;
 use crate::types::{ResourceType, Type};
 use crate::val::{ErrorContextAny, ResourceAny, Val};
 
@@ -95,4 +96,9 @@ pub(crate) trait LiftLower {
     /// Takes `bytes` from the budget for values that the embedder wants as [`Val`]s, which are
     /// larger than what they are made from.
     fn charge_tree(&mut self, bytes: u64) -> Result<(), Error>;
+
+    /// Lets go what was lifted of values that turned out to be no good.
+    fn abandon(&mut self, lifted: Transit) {
+        drop(lifted);
+    }
 }

@@ -83,7 +83,11 @@ pub(crate) fn resolve_subtask(
 ) -> Result<(), Error> {
     // Nobody waits for the results when the caller was locked down meanwhile.
     let Some(subtask) = cx.data().subtasks.get(id) else {
-        let unwanted = Unwanted::Held(results.into_handles());
+        let results = results.into_handles();
+        let unwanted = match peer {
+            Peer::Host => Unwanted::Held(results),
+            Peer::Guest => Unwanted::Passing(results),
+        };
         cx.data_mut().aftermath.unwanted.push(unwanted);
         return Ok(());
     };

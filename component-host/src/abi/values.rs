@@ -20,21 +20,36 @@ pub(crate) fn lift_flat_values<C: LiftLower>(
     vi: &mut CoreValueIter<'_>,
     ts: &ValueTypes,
 ) -> Result<Transit, Error> {
-    let ptr_type = cx.ptr_type();
     let mut out = Transit::new();
+    match lift_into(cx, max_flat, vi, ts, &mut out) {
+        Ok(()) => Ok(out),
+        Err(error) => {
+            cx.abandon(out);
+            Err(error)
+        }
+    }
+}
+
+fn lift_into<C: LiftLower>(
+    cx: &mut C,
+    max_flat: usize,
+    vi: &mut CoreValueIter<'_>,
+    ts: &ValueTypes,
+    out: &mut Transit,
+) -> Result<(), Error> {
+    let ptr_type = cx.ptr_type();
     if ts.flat(max_flat, ptr_type).is_some() {
         charge_elements(cx, 1, &ts.contents())?;
         for t in ts.types() {
-            lift_flat(cx, vi, t, &mut out)?;
+            lift_flat(cx, vi, t, out)?;
         }
-        return Ok(out);
+        return Ok(());
     }
     let ptr = vi.next_ptr(ptr_type)?;
     check_tuple_pointer(cx, ptr, ts)?;
     charge_elements(cx, 1, &ts.contents())?;
     let offsets = &ts.layout(ptr_type).offsets;
-    load_tuple(cx, ptr, ts.types(), offsets, &mut out)?;
-    Ok(out)
+    load_tuple(cx, ptr, ts.types(), offsets, out)
 }
 
 /// Lowers a parameter list or a result: to core values when there are at most `max_flat`, else to

@@ -307,9 +307,10 @@ impl StoreInner {
                 let (values, holder) = match unwanted {
                     Unwanted::Held(values) => (values, Holder::Host),
                     Unwanted::Given(values) => (values, Holder::Given),
+                    Unwanted::Passing(values) => (values, Holder::Passing),
                 };
                 for value in &values {
-                    state.drop_ends_in(value, holder);
+                    state.drop_parts_of(value, holder);
                 }
             }
         }
@@ -376,6 +377,7 @@ impl Drop for TakenStore<'_> {
             return;
         };
         self.store.settle_discarded(core.data_mut());
+        core.data_mut().begin_destructors();
         // While a run is paused, what it left waits: foreign code must not find the store free.
         let aftermath = match core.data().is_paused() {
             true => Aftermath::default(),

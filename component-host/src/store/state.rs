@@ -5,6 +5,7 @@ use super::fuel::Fuel;
 use super::{Event, Observer, StoreInner, StoreSnapshot, Totals};
 use crate::abi::builtins::{Builtin, BuiltinKind, call_builtin};
 use crate::abi::component_instances::{ComponentInstance, Handle, InstanceId};
+use crate::abi::destructors::Destructors;
 use crate::abi::host_buffer::Unwanted;
 use crate::abi::host_ends::HostEnd;
 use crate::abi::host_resources::HostResources;
@@ -99,6 +100,7 @@ pub(crate) struct State {
     pub(crate) fuel: Fuel,
     pub(crate) limiter: Limiter,
     pub(crate) aftermath: Aftermath,
+    pub(crate) destructors: Destructors,
 }
 
 /// Who is behind a failure, although none of its threads runs.
@@ -199,6 +201,7 @@ impl State {
             fuel: Fuel::new(&config),
             limiter: Limiter::new(&config),
             aftermath: Aftermath::default(),
+            destructors: Destructors::default(),
             config,
         }
     }
@@ -210,7 +213,10 @@ impl State {
 
     /// Whether nothing is in progress.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.tasks.len() == 0 && self.threads.len() == 0 && self.host_futures == 0
+        self.tasks.len() == 0
+            && self.threads.len() == 0
+            && self.host_futures == 0
+            && !self.destructors.are_due()
     }
 
     /// A new entry into the guest begins.
@@ -324,6 +330,11 @@ impl State {
         }
         self.handles += 1;
         Ok(())
+    }
+
+    /// Counts a handle that was counted before, and is given back.
+    pub(crate) fn recount_handle(&mut self) {
+        self.handles += 1;
     }
 
     pub(crate) fn handle_count(&self) -> usize {

@@ -103,22 +103,38 @@ impl<V: Element> FutureWriter<V> {
     ///
     /// Dropping this gives the value up, unless it was read already.
     pub async fn write(self, value: V) -> Result<()> {
-        let mut buffer = Some(HostBuffer::source(element::into_items(vec![value])));
-        let copied = poll_fn(|cx| self.end.poll_copy(cx, &mut buffer)).await?;
+        let buffer = HostBuffer::source(element::into_items(vec![value]));
+        let mut write = Write {
+            end: self.end,
+            buffer: Some(buffer),
+        };
+        let copied = poll_fn(|cx| write.end.poll_copy(cx, &mut write.buffer)).await?;
         let Copied::Over { buffer, .. } = copied else {
             return Err(bug!("a write is over and is not"));
         };
-        match buffer.filter(|buffer| !buffer.is_empty()) {
+        write.buffer = buffer.filter(|buffer| !buffer.is_empty());
+        match write.buffer {
             None => Ok(()),
-            Some(unread) => {
-                self.end.discard(unread);
-                Err(gone())
-            }
+            Some(_) => Err(gone()),
         }
     }
 
     /// Closes the future; so does dropping it.
     pub fn close(self) {}
+}
+
+/// A write in progress; a value that was not read is dropped with it.
+struct Write {
+    end: OwnedEnd,
+    buffer: Option<HostBuffer>,
+}
+
+impl Drop for Write {
+    fn drop(&mut self) {
+        if let Some(unread) = self.buffer.take() {
+            self.end.discard(unread);
+        }
+    }
 }
 
 impl<V> Unpin for FutureReader<V> {}

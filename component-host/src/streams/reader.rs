@@ -16,8 +16,9 @@ use std::task::{Context, Poll, ready};
 
 /// Reads a stream of `V`, in chunks.
 ///
-/// It is a [`Stream`] of chunks, each with at least one element. It counts as one of the store's
-/// handles. Dropping it closes it: whoever writes learns that the readable end was dropped.
+/// It is a [`Stream`] of chunks, each with at least one element. An error ends it. Of the methods of
+/// `StreamExt`, `forward` has a [namesake](StreamReader::forward) here that comes first: write
+/// `StreamExt::forward(reader, sink)` for that one. It counts as one of the store's handles. Dropping it closes it: whoever writes learns that the readable end was dropped.
 pub struct StreamReader<V = Val> {
     end: OwnedEnd,
     chunk: u32,

@@ -16,7 +16,9 @@ use std::task::{Context, Poll, ready};
 
 /// Writes a stream of `V`, in chunks.
 ///
-/// It is a [`Sink`] of chunks. Dropping it closes it: whoever reads learns that the writable end was
+/// It is a [`Sink`] of chunks, with room for the next one when the last was read. Of the methods of
+/// `SinkExt`, `close` has a [namesake](StreamWriter::close) here that comes first and does not wait:
+/// write `SinkExt::close(&mut writer)` for the one that does. Dropping it closes it: whoever reads learns that the writable end was
 /// dropped, and what was not read yet is lost. [Flush](StreamWriter::flush) it before.
 pub struct StreamWriter<V = Val> {
     end: OwnedEnd,

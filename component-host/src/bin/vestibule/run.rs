@@ -74,7 +74,7 @@ fn run_ordered(
     let bytes = input::read(&args.file)?;
     let engine = Engine::new(config(args)?);
     let component = Component::new(&engine, &bytes)?;
-    let executor = order::executor(choices);
+    let executor = order::executor(choices, order::Log::default());
     let store = Store::new(&engine, &executor, ());
     let mut linker = Linker::new();
     if args.stub_imports {

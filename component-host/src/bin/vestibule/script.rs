@@ -1,7 +1,7 @@
 //! Runs the directives of one script, in order, as wasmtime's runner does.
 
 use crate::failure::chain;
-use crate::order::executor;
+use crate::order::{Log, executor};
 use crate::values;
 use std::collections::HashMap;
 use vestibule_component_host::{Component, Engine, Error, Instance, Linker, Store, Val};
@@ -13,6 +13,7 @@ use wast::{QuoteWat, QuoteWatTest, Wast, WastDirective, WastExecute, WastInvoke,
 pub(crate) struct Script {
     engine: Engine,
     choices: Option<Choices>,
+    log: Log,
     definitions: HashMap<String, Component>,
     last_definition: Option<Component>,
     linker: Linker<()>,
@@ -42,7 +43,7 @@ const CORE_MODULE: Unbuilt = Unbuilt::NotSupported("a core module outside a comp
 type Outcome = Result<(), String>;
 
 impl Script {
-    pub(crate) fn new(engine: Engine, choices: Option<Choices>) -> Script {
+    pub(crate) fn new(engine: Engine, choices: Option<Choices>, log: Log) -> Script {
         Script {
             engine,
             definitions: HashMap::new(),
@@ -50,8 +51,9 @@ impl Script {
             linker: Linker::new(),
             instances: HashMap::new(),
             current: None,
-            executor: executor(choices.as_ref()),
+            executor: executor(choices.as_ref(), log.clone()),
             choices,
+            log,
         }
     }
 
@@ -60,7 +62,7 @@ impl Script {
         self.current = None;
         self.instances.clear();
         self.linker = Linker::new();
-        self.executor = executor(self.choices.as_ref());
+        self.executor = executor(self.choices.as_ref(), self.log.clone());
     }
 
     /// As [`drop_stores`](Script::drop_stores), for what a panic left: nothing of it is touched
@@ -70,7 +72,10 @@ impl Script {
             self.current.take(),
             std::mem::take(&mut self.instances),
             std::mem::replace(&mut self.linker, Linker::new()),
-            std::mem::replace(&mut self.executor, executor(self.choices.as_ref())),
+            std::mem::replace(
+                &mut self.executor,
+                executor(self.choices.as_ref(), self.log.clone()),
+            ),
         ));
     }
 

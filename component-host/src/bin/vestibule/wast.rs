@@ -2,7 +2,7 @@
 
 use crate::catch::catch;
 use crate::failure::Failure;
-use crate::order::Order;
+use crate::order::{Log, Order};
 use crate::report::{Directive, FileReport, Place, Style, Totals};
 use crate::script::{Script, kind, parse};
 use ::wast::WastDirective;
@@ -122,6 +122,8 @@ enum Event {
 fn run_file(engine: &Engine, args: &WastArgs, path: PathBuf) -> FileReport {
     let (sender, events) = mpsc::channel();
     let (engine, file, order) = (engine.clone(), path.clone(), args.order.clone());
+    let log = Log::default();
+    let recorded = log.clone();
     // The thread is not joined: one that outlives the timeout goes on by itself, until its fuel
     // or the process ends.
     let spawned = thread::Builder::new()
@@ -129,7 +131,11 @@ fn run_file(engine: &Engine, args: &WastArgs, path: PathBuf) -> FileReport {
         .stack_size(STACK_BYTES)
         .spawn(move || {
             let choices = order.choices();
-            run_script(&file, Script::new(engine, choices.clone()), &sender);
+            run_script(
+                &file,
+                Script::new(engine, choices.clone(), recorded),
+                &sender,
+            );
             if let Some(choices) = choices {
                 let _ = sender.send(Event::Order(order.how_to_replay(&choices)));
             }
@@ -141,13 +147,14 @@ fn run_file(engine: &Engine, args: &WastArgs, path: PathBuf) -> FileReport {
             format!("cannot start a thread for it: {error}"),
         )],
     };
-    // What a script that hangs has chosen is not known.
     let failed = directives
         .iter()
         .any(|directive| directive.outcome.is_err());
     let replay = match failed.then(|| events.recv_timeout(LAST_WORDS)) {
         Some(Ok(Event::Order(order))) => Some(order),
-        _ => None,
+        // It hangs, and has left a log.
+        Some(_) => args.order.how_to_replay_log(&log),
+        None => None,
     };
     FileReport {
         path,
