@@ -21,12 +21,19 @@ struct Inner {
 }
 
 /// The kinds of failure.
+///
+/// Whatever guests and host functions do, an instantiation or a call ends well or in one of `Trap`,
+/// `Host`, `HostPanic`, `Refused`, `Limit`, `Link`, `Invalid` and `Poisoned`. `Type`, `Resource` and
+/// `Closed` are for what the embedder asks for and gives: they come before guest code runs, or
+/// instead of what a stream would have given. In a host function they are its own failure, so that
+/// the guest's call ends in `Host`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The guest did what the specification forbids. The instances on its stack are locked down.
+    /// A [deadlock](Trap::Deadlock) is one too, for the specification; it has no stack.
     Trap(Trap),
-    /// A host function returned this error.
+    /// A host function returned this error, or a result that is not of the import's type.
     Host(Box<dyn std::error::Error + 'static>),
     /// A host function, or a future it returned, panicked with this text.
     HostPanic(String),
@@ -52,11 +59,6 @@ pub enum ErrorKind {
     Type(String),
     /// A resource was used that the embedder may not use, or may no longer use.
     Resource(String),
-    /// The call can never finish: nothing is left that could wake it.
-    Deadlock {
-        /// The tasks that are waiting in the executor.
-        pending: usize,
-    },
     /// The other end of a stream or a future was dropped, or the store was.
     Closed,
     /// A broken invariant of this crate. Please report it.
@@ -132,6 +134,15 @@ impl Error {
             unit,
             hint,
         }))
+    }
+
+    /// The error that a host function's error is for its guest: what is no outcome of a run of
+    /// guest code is the host function's own failure.
+    pub(crate) fn of_host_function(self) -> Error {
+        match self.kind() {
+            ErrorKind::Type(_) | ErrorKind::Resource(_) | ErrorKind::Closed => Error::host(self),
+            _ => self,
+        }
     }
 
     /// The kind of failure.
@@ -241,11 +252,6 @@ impl fmt::Display for ErrorKind {
             ErrorKind::Poisoned { by } => write!(
                 f,
                 "cannot enter component instance: it was locked down when {by} trapped"
-            ),
-            ErrorKind::Deadlock { pending } => write!(
-                f,
-                "wasm trap: deadlock detected: event loop cannot make further progress \
-                 ({pending} tasks wait, and nothing is left to wake them)"
             ),
             ErrorKind::Closed => f.write_str(
                 "closed: the other end of the stream or future was dropped, or its store was",

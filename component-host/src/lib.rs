@@ -87,7 +87,7 @@ pub use instance_pre::InstancePre;
 pub use linker::{Linker, LinkerInstance};
 pub use resource::Resource;
 pub use resource_table::ResourceTable;
-pub use start_report::{Reachable, ReachableKind, StartFunction, StartReport};
+pub use start_report::{Perhaps, Reachable, ReachableKind, StartFunction, StartReport};
 pub use store::{
     Counters, Event, InterruptHandle, Live, Observer, Store, StoreSnapshot, ThreadInfo, Totals,
 };

@@ -2,8 +2,10 @@
 //!
 //! The component is linked with stubs in a store of its own, with all start functions left out; that
 //! resolves every import of every core module to the function behind it. The call graph of the core
-//! modules' code is then followed from each start function. An indirect call is taken to reach
-//! every function of its type whose address is taken anywhere: what is reachable only so is marked.
+//! modules' code is then followed from each start function. What no code says for certain is taken
+//! to reach all it could: an indirect call every function of its type whose address is taken
+//! anywhere, a new thread likewise, a drop the type's destructor. What is reachable only so is marked
+//! with [`Perhaps`].
 
 mod calls;
 mod graph;
@@ -50,8 +52,24 @@ pub struct Reachable {
     pub may_block: bool,
     /// The functions from the start function to the call, the start function's first.
     pub path: Vec<String>,
-    /// Whether the path needs an indirect call, and may so be one that is never taken.
-    pub indirect: bool,
+    /// What in the path is over-approximated, so that it may be one that is never taken; empty when
+    /// the path is made of direct calls.
+    pub perhaps: Vec<Perhaps>,
+}
+
+/// A step of a path that is not certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Perhaps {
+    /// An indirect call: taken to reach every function of its type whose address is taken.
+    IndirectCall,
+    /// A destructor, which a drop runs only when it drops an owned handle.
+    Destructor,
+    /// The callback of an async function, which runs only when the function asks for it.
+    Callback,
+    /// A new thread: taken to run every function of its type whose address is taken. When such a
+    /// thread waits, the start function goes on, unless it waits for the thread.
+    Thread,
 }
 
 /// What a start function can reach.
@@ -146,9 +164,21 @@ impl fmt::Display for Reachable {
             ReachableKind::AsyncImport => f.write_str(" (async import)")?,
             ReachableKind::Builtin => f.write_str(" (built-in)")?,
         }
-        if self.indirect {
-            f.write_str(", perhaps: only by an indirect call")?;
+        for (at, perhaps) in self.perhaps.iter().enumerate() {
+            f.write_str(if at == 0 { ", perhaps: only by " } else { ", " })?;
+            write!(f, "{perhaps}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Perhaps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Perhaps::IndirectCall => "an indirect call",
+            Perhaps::Destructor => "a destructor",
+            Perhaps::Callback => "a callback",
+            Perhaps::Thread => "a thread that it makes",
+        })
     }
 }

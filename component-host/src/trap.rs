@@ -37,8 +37,12 @@ pub enum Trap {
     CannotLeaveComponent,
     /// A synchronous call could not go on, and nothing it could wait for is ready.
     CannotBlockSyncTask,
-    /// An async-lifted function ended without returning a value.
-    AsyncDeadlock,
+    /// What the host waits for can never happen: nothing is left that could wake it. The guest's
+    /// threads wait on; no instance is locked down.
+    Deadlock {
+        /// The tasks that wait in the executor.
+        pending: usize,
+    },
     /// An async task ended without a call of `task.return` or `task.cancel`.
     NoAsyncResult,
     /// `task.return` was called twice, or after `task.cancel`.
@@ -138,7 +142,13 @@ impl fmt::Display for Trap {
             Trap::CannotEnterComponent => "cannot enter component instance",
             Trap::CannotLeaveComponent => "cannot leave component instance",
             Trap::CannotBlockSyncTask => "cannot block a synchronous task before returning",
-            Trap::AsyncDeadlock => "deadlock detected: event loop cannot make further progress",
+            Trap::Deadlock { pending } => {
+                return write!(
+                    f,
+                    "deadlock detected: event loop cannot make further progress \
+                     ({pending} tasks wait, and nothing is left to wake them)"
+                );
+            }
             Trap::NoAsyncResult => {
                 "async-lifted export failed to produce a result by calling `task.return` before \
                  returning `STATUS_RETURNED` and/or after all host tasks completed"

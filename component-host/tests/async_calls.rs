@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use vestibule_component_host::{
     Accessor, Caller, Config, Engine, Error, ErrorKind, Func, Instance, Linker, ResourceAny,
-    ResourceType, Store, StreamReader, Val, stream,
+    ResourceType, Store, StreamReader, Trap, Val, stream,
 };
 use vestibule_executor::{Budget, Executor, yield_now};
 
@@ -399,7 +399,7 @@ fn who_waits_until_a_store_is_quiet_waits_for_all_that_is_in_progress() {
     rounds(&host, 3);
     let error = store.block_on(store.wait_until_quiet()).unwrap_err();
     assert!(
-        matches!(error.kind(), ErrorKind::Deadlock { .. }),
+        matches!(error.trap(), Some(Trap::Deadlock { .. })),
         "{error}"
     );
 }

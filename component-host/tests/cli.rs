@@ -661,3 +661,22 @@ fn a_run_that_is_stuck_shows_who_waits_for_whom() {
         "in `spin` of component `root`, called by the host: running",
     ]);
 }
+
+#[test]
+fn a_run_that_ends_in_a_circle_prints_the_circle() {
+    // Two components wait for each other's halves of a stream and a future; a third spins beside.
+    let circle = [
+        "each of these threads waits for the next, the last for the first:\n",
+        "of component `circle` → `reader`: waits for a future to be written by component `circle` → `asker`",
+        "of component `circle` → `asker`: waits for a stream to be written by component `circle` → `reader`",
+    ];
+    let wat = include_bytes!("circle.wat");
+    let deadlock = [&["deadlock detected"][..], &circle].concat();
+    vestibule_with_stdin(&["run", "--invoke", "run()", "-"], wat).failed(&deadlock);
+    let timeout = [&["timeout is 50 milliseconds"][..], &circle].concat();
+    vestibule_with_stdin(
+        &["run", "--timeout", "50ms", "--invoke", "spin()", "-"],
+        wat,
+    )
+    .failed(&timeout);
+}

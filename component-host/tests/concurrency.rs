@@ -8,7 +8,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use vestibule_component_host::{Component, ErrorKind, Linker, Val};
+use vestibule_component_host::{Component, ErrorKind, Linker, Trap, Val};
 use vestibule_executor::Budget;
 
 /// Exports `run: async func() -> u32`, which calls the async import `f` and waits for it.
@@ -224,7 +224,7 @@ fn a_call_that_nothing_can_wake_is_a_deadlock_and_not_a_hang() {
     let cancellable = instance.get_func(&store, "cancellable").unwrap();
     let error = store.block_on(cancellable.call(&store, &[])).unwrap_err();
     assert!(
-        matches!(error.kind(), ErrorKind::Deadlock { .. }),
+        matches!(error.trap(), Some(Trap::Deadlock { .. })),
         "{error}"
     );
     assert!(error.to_string().contains("deadlock detected"), "{error}");

@@ -117,10 +117,7 @@ fn kinds(witness: &Witness) -> Vec<Kind> {
         kind("a trap in a nested start", NESTED_START, trap),
         kind("a wait in start", WAITS, blocked),
         pending_import,
-        Kind {
-            times: 2_000,
-            ..kind("a trap with everything alive", &live, trap)
-        },
+        kind("a trap with everything alive", &live, trap),
         kind("a link error", CALLS_F, |error| {
             matches!(error.kind(), ErrorKind::Link(_))
         }),
@@ -136,21 +133,17 @@ fn kinds(witness: &Witness) -> Vec<Kind> {
             witness,
             |caller| Ok(caller.executor().tick().map(drop)?),
         ),
-        Kind {
-            // A panic takes its time when it prints a backtrace.
-            times: 2_000,
-            ..with_f(
-                kind("a host panic", CALLS_F, |error| {
-                    matches!(error.kind(), ErrorKind::HostPanic(_))
-                }),
-                witness,
-                |_| panic!("broken"),
-            )
-        },
+        with_f(
+            kind("a host panic", CALLS_F, |error| {
+                matches!(error.kind(), ErrorKind::HostPanic(_))
+            }),
+            witness,
+            |_| panic!("broken"),
+        ),
         limited(
             Config::new().fuel(2_000),
-            &guest(Place::Start, "(loop (br 0))"),
-            2_000,
+            "(component (core module $M (func $s (loop (br 0))) (start $s)) (core instance (instantiate $M)))",
+            10_000,
         ),
         // Those that allocate to a memory limit.
         limited(

@@ -4,7 +4,11 @@ mod common;
 
 use common::{Host, PLAIN, WAITS, WAITS_IN_EXPORT};
 use std::future::pending;
-use vestibule_component_host::{ErrorKind, Linker};
+use std::time::Duration;
+use vestibule_component_host::{
+    Component, Config, Engine, ErrorKind, Linker, Store, StoreSnapshot, Trap,
+};
+use vestibule_executor::Executor;
 
 #[test]
 fn a_quiet_store_has_nothing_to_show() {
@@ -153,7 +157,102 @@ fn a_deadlock_can_be_looked_at_afterwards() {
     drop(call);
     let error = store.block_on(run.call(&store, &[])).unwrap_err();
     assert!(
-        matches!(error.kind(), ErrorKind::Deadlock { .. }),
+        matches!(error.trap(), Some(Trap::Deadlock { .. })),
         "{error}"
     );
+}
+
+/// `$reader` gives away a stream, and writes it when it has the answer; `$asker` writes the answer
+/// when it has read the stream. In place of `;; start` a test puts the latter's start function.
+const CIRCLE: &str = include_str!("circle.wat");
+
+/// Checks that the cycle is the given components with what their threads do, in this order from
+/// wherever it begins, and is printed so.
+#[track_caller]
+fn assert_cycle(snapshot: &StoreSnapshot, expected: &[(&str, &str)]) {
+    let Some(cycle) = &snapshot.cycle else {
+        panic!("no cycle in\n{snapshot}");
+    };
+    let threads = cycle.iter().map(|number| {
+        let mut threads = snapshot.threads.iter();
+        let thread = threads.find(|thread| thread.number == *number);
+        thread.expect("the cycle is made of threads")
+    });
+    let mut found: Vec<_> = threads
+        .map(|thread| (thread.component.as_str(), thread.state.as_str()))
+        .collect();
+    let mut text = "each of these threads waits for the next, the last for the first:\n".to_owned();
+    for (number, (component, state)) in cycle.iter().zip(&found) {
+        text += &format!("  thread {number} of {component}: {state}\n");
+    }
+    assert!(snapshot.to_string().ends_with(&text), "{snapshot}");
+    let first = found.iter().position(|thread| *thread == expected[0]);
+    found.rotate_left(first.unwrap_or(0));
+    assert_eq!(found, expected, "{snapshot}");
+}
+
+const READS_THE_STREAM: (&str, &str) = (
+    "component `circle` → `asker`",
+    "waits for a stream to be written by component `circle` → `reader`",
+);
+const READS_THE_ANSWER: (&str, &str) = (
+    "component `circle` → `reader`",
+    "waits for a future to be written by component `circle` → `asker`",
+);
+
+#[test]
+fn a_circle_through_a_stream_and_a_future_is_found_and_printed() {
+    let host = Host::new();
+    let (store, instance) = host.instantiate(CIRCLE).unwrap();
+    let run = instance.get_func(&store, "run").unwrap();
+    let error = store.block_on(run.call(&store, &[])).unwrap_err();
+    assert!(
+        matches!(error.trap(), Some(Trap::Deadlock { .. })),
+        "{error}"
+    );
+    // Whoever gave the call up may look at it as long as it is there.
+    let call = host.executor.spawn(run.call(&store, &[])).unwrap();
+    host.run();
+    assert_cycle(
+        &store.snapshot().unwrap(),
+        &[READS_THE_STREAM, READS_THE_ANSWER],
+    );
+    drop(call);
+}
+
+#[test]
+fn a_circle_that_a_start_function_is_in_is_kept() {
+    let host = Host::new();
+    let store = host.store(());
+    for (start, expected) in [
+        ("(func $begin (call $run)) (start $begin)", READS_THE_STREAM),
+        (
+            // A synchronous call: the start function itself waits for nothing but its return.
+            "(start $questions)",
+            (
+                "component `circle` → `asker`",
+                "in a call that has not returned",
+            ),
+        ),
+    ] {
+        let component = host.component(&CIRCLE.replace(";; start", start));
+        let error = Linker::new().instantiate(&store, &component).unwrap_err();
+        assert_eq!(error.trap(), Some(&Trap::CannotBlockSyncTask), "{error}");
+        let snapshot = store.last_failure().unwrap().expect("it was stuck");
+        assert_cycle(&snapshot, &[expected, READS_THE_ANSWER]);
+    }
+}
+
+#[test]
+fn a_circle_beside_a_loop_is_kept_when_the_time_is_over() {
+    let engine = Engine::new(Config::new().timeout(Duration::from_millis(30)));
+    let executor = Executor::new();
+    let store = Store::new(&engine, &executor, ());
+    let component = Component::new(&engine, CIRCLE.as_bytes()).unwrap();
+    let instance = Linker::new().instantiate(&store, &component).unwrap();
+    let spin = instance.get_func(&store, "spin").unwrap();
+    let error = store.block_on(spin.call(&store, &[])).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Limit(_)), "{error}");
+    let snapshot = store.last_failure().unwrap().expect("it was out of time");
+    assert_cycle(&snapshot, &[READS_THE_STREAM, READS_THE_ANSWER]);
 }

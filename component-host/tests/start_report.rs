@@ -5,7 +5,9 @@ mod common;
 use common::{CALLS_F, Host, WAITS, call_u32};
 use std::cell::Cell;
 use std::rc::Rc;
-use vestibule_component_host::{Caller, ErrorKind, Linker, Reachable, ReachableKind, StartReport};
+use vestibule_component_host::{
+    Caller, ErrorKind, Linker, Perhaps, Reachable, ReachableKind, StartReport,
+};
 use vestibule_executor::Reason;
 
 fn report(wat: &str) -> StartReport {
@@ -56,7 +58,7 @@ fn a_blocking_import_is_named_with_the_path_to_it() {
     let name = "wasi:clocks/monotonic-clock@0.3.0#wait-for";
     let wait = find(&report, name);
     assert_eq!(wait.kind, ReachableKind::AsyncImport);
-    assert!(wait.may_block && !wait.indirect);
+    assert!(wait.may_block && wait.perhaps.is_empty());
     assert_eq!(wait.path, ["$start", "$init"]);
     assert_eq!(report.may_block().count(), 1);
     let text = report.to_string();
@@ -69,7 +71,8 @@ fn what_is_reached_only_by_an_indirect_call_is_marked() {
     let report = report(CLOCK);
     let log = find(&report, "log");
     assert_eq!(log.kind, ReachableKind::Import);
-    assert!(log.indirect && !log.may_block);
+    assert!(!log.may_block);
+    assert_eq!(log.perhaps, [Perhaps::IndirectCall]);
     assert!(
         report
             .to_string()
@@ -141,6 +144,118 @@ fn a_call_into_another_component_is_followed() {
     let wait = find(&report, "wait");
     assert!(wait.may_block);
     assert_eq!(wait.path, ["$start", "$work"]);
+}
+
+/// A start function that reaches the import `wait` by `how`, and by nothing else.
+fn reaches_wait(how: &str) -> StartReport {
+    report(&format!(
+        r#"(component $app
+      (import "wait" (func $wait async))
+      (core func $wait' (canon lower (func $wait)))
+      (core module $Table (table (export "table") 1 funcref))
+      (core instance $table (instantiate $Table))
+      (core type $thread (func (param i32)))
+      (core func $new (canon thread.new-indirect $thread (core table $table "table")))
+      (component $Owner
+        (import "wait" (func $wait async))
+        (core func $wait' (canon lower (func $wait)))
+        (core func $return (canon task.return))
+        (core module $D
+          (import "" "wait" (func $wait))
+          (func $farewell (export "dtor") (param i32) (call $wait)))
+        (core instance $d (instantiate $D (with "" (instance (export "wait" (func $wait'))))))
+        (type $r (resource (rep i32) (dtor (core func $d "dtor"))))
+        (core func $make (canon resource.new $r))
+        (core module $M
+          (import "" "wait" (func $wait))
+          (import "" "make" (func $make (param i32) (result i32)))
+          (import "" "return" (func $return))
+          (func (export "make") (result i32) (call $make (i32.const 1)))
+          (func (export "begin") (result i32) (i32.const 1))
+          (func $again (export "again") (param i32 i32 i32) (result i32)
+            (call $wait) (call $return) (i32.const 0)))
+        (core instance $m (instantiate $M (with "" (instance (export "wait" (func $wait'))
+          (export "make" (func $make)) (export "return" (func $return))))))
+        (export $r' "r" (type $r))
+        (func (export "make") (result (own $r')) (canon lift (core func $m "make")))
+        (func (export "begin") async (canon lift (core func $m "begin") async
+          (callback (core func $m "again")))))
+      (instance $owner (instantiate $Owner (with "wait" (func $wait))))
+      (alias export $owner "r" (type $r))
+      (core func $make (canon lower (func $owner "make")))
+      (core func $drop (canon resource.drop $r))
+      (core func $begin (canon lower (func $owner "begin") async))
+      (core module $M
+        (import "t" "table" (table $table 1 funcref))
+        (import "" "wait" (func $wait))
+        (import "" "make" (func $make (result i32)))
+        (import "" "drop" (func $drop (param i32)))
+        (import "" "begin" (func $begin (result i32)))
+        (import "" "new" (func $new (param i32 i32) (result i32)))
+        (func $worker (param i32) (call $wait))
+        (func $other (param i64) (call $wait))
+        (elem (table $table) (i32.const 0) func $worker)
+        (elem declare func $other)
+        (func $start {how})
+        (start $start))
+      (core instance $m (instantiate $M (with "t" (instance $table)) (with "" (instance
+        (export "wait" (func $wait')) (export "make" (func $make)) (export "drop" (func $drop))
+        (export "begin" (func $begin)) (export "new" (func $new)))))))"#
+    ))
+}
+
+#[track_caller]
+fn assert_reaches_wait(how: &str, path: &[&str], perhaps: Perhaps, text: &str) {
+    let report = reaches_wait(how);
+    let wait = find(&report, "wait");
+    assert!(wait.may_block && wait.kind == ReachableKind::AsyncImport);
+    assert_eq!(wait.path, path, "{report}");
+    assert_eq!(wait.perhaps, [perhaps], "{report}");
+    assert!(report.to_string().contains(text), "{report}");
+}
+
+#[test]
+fn a_destructor_that_a_drop_may_run_is_followed_and_marked() {
+    assert_reaches_wait(
+        "(call $drop (call $make))",
+        &["$start", "$farewell"],
+        Perhaps::Destructor,
+        "may block in start: `$start` → `$farewell` → `wait` (async import), \
+         perhaps: only by a destructor",
+    );
+}
+
+#[test]
+fn a_thread_that_is_made_is_followed_into_every_function_of_its_type_and_marked() {
+    assert_reaches_wait(
+        "(drop (call $new (i32.const 0) (i32.const 0)))",
+        &["$start", "$worker"],
+        Perhaps::Thread,
+        "perhaps: only by a thread that it makes",
+    );
+}
+
+#[test]
+fn a_callback_of_an_async_function_is_followed_and_marked() {
+    assert_reaches_wait(
+        "(drop (call $begin))",
+        &["$start", "$again"],
+        Perhaps::Callback,
+        "perhaps: only by a callback",
+    );
+}
+
+#[test]
+fn what_is_certain_is_not_marked_though_there_is_an_uncertain_way_too() {
+    let report = reaches_wait("(call $drop (call $make)) (call $wait)");
+    let wait = find(&report, "wait");
+    assert_eq!(
+        (wait.path.as_slice(), wait.perhaps.as_slice()),
+        (&["$start".to_owned()][..], &[][..])
+    );
+    // Neither a drop nor a thread: nothing of either is reached.
+    let report = reaches_wait("(drop (call $make))");
+    assert!(report.starts[0].reaches.is_empty(), "{report}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use common::Host;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use vestibule_component_host::{
-    Config, Engine, Error, ErrorKind, FutureReader, Instance, Linker, Store, StreamReader, Val,
-    future, stream,
+    Config, Engine, Error, ErrorKind, FutureReader, Instance, Linker, Store, StreamReader, Trap,
+    Val, future, stream,
 };
 use vestibule_executor::{Budget, Executor, JoinHandle};
 
@@ -626,14 +626,14 @@ fn who_reads_what_nobody_writes_is_told_of_the_deadlock() {
     let mut reader = guest.reader();
     let error = guest.block_on(reader.read()).unwrap_err();
     assert!(
-        matches!(error.kind(), ErrorKind::Deadlock { .. }),
+        matches!(error.trap(), Some(Trap::Deadlock { .. })),
         "{error}"
     );
     // Also one of the host's own that was never passed on.
     let (_reader, mut writer) = stream::<u8>(&guest.store);
     let error = guest.block_on(writer.write(vec![1])).unwrap_err();
     assert!(
-        matches!(error.kind(), ErrorKind::Deadlock { .. }),
+        matches!(error.trap(), Some(Trap::Deadlock { .. })),
         "{error}"
     );
 }

@@ -248,6 +248,7 @@ impl HostFrames {
 
     fn add(&self, error: Error) -> Error {
         error
+            .of_host_function()
             .with_frame(self.host.frame())
             .with_frame(self.import.clone())
     }

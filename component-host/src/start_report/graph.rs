@@ -1,19 +1,26 @@
 //! Follows calls from the start functions, across core instances and components.
 
 use super::calls::ModuleCalls;
-use super::{Reachable, ReachableKind, StartFunction, StartReport, unlike_the_component};
+use super::{Perhaps, Reachable, ReachableKind, StartFunction, StartReport, unlike_the_component};
 use crate::abi::builtins::{Builtin, BuiltinKind};
 use crate::abi::canon_lower::{FuncInst, Lowered};
+use crate::abi::resource_state::ResourceImpl;
 use crate::error::{Result, bug};
 use crate::instantiate::LinkedModule;
 use crate::origin::CoreOrigin;
 use crate::store::StoreInner;
+use crate::types::ResourceType;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::Location;
 use std::rc::Rc;
+use wasmparser::FuncType;
 
 /// A function of a core instance: the instance's id, and the function's index.
 type Node = (u32, u32);
+
+/// A call of a function, and what is not certain about it.
+type Call = (Node, Option<Perhaps>);
 
 /// Everything that was linked, and the calls in it.
 pub(super) struct Graph {
@@ -21,6 +28,7 @@ pub(super) struct Graph {
     /// The ids of the core instances that have a start function, in order.
     starts: Vec<u32>,
     builtins: Vec<Rc<Builtin>>,
+    resources: HashMap<ResourceType, ResourceImpl>,
     /// What an indirect call may reach.
     address_taken: Vec<Node>,
 }
@@ -29,7 +37,7 @@ pub(super) struct Graph {
 #[derive(Clone, Copy)]
 struct Step {
     from: Option<Node>,
-    indirect: bool,
+    perhaps: Option<Perhaps>,
 }
 
 impl Graph {
@@ -39,13 +47,15 @@ impl Graph {
         binary: &[u8],
     ) -> Result<Graph> {
         let at = Location::caller();
-        let builtins = store.enter("report on start functions", at, |cx| {
-            cx.data().builtins.clone()
+        let (builtins, resources) = store.enter("report on start functions", at, |cx| {
+            let state = cx.data();
+            (state.builtins.clone(), state.resources.clone())
         })?;
         let mut graph = Graph {
             modules: HashMap::new(),
             starts: Vec::new(),
             builtins,
+            resources,
             address_taken: Vec::new(),
         };
         // Instances of one module share its calls.
@@ -94,27 +104,26 @@ impl Graph {
         module.ok_or_else(|| bug!("core instance {id} was not linked"))
     }
 
-    /// All that can be reached from a function: first without indirect calls, then with them.
+    /// All that can be reached from a function: first by what is certain, then by the rest.
     fn reaches(&self, start: Node) -> Result<Vec<Reachable>> {
         let mut found = Vec::new();
         let mut named: HashSet<(String, bool)> = HashSet::new();
-        for with_indirect in [false, true] {
+        for all in [false, true] {
             let mut seen: HashMap<Node, Step> = HashMap::new();
             let mut queue = VecDeque::from([start]);
             let first = Step {
                 from: None,
-                indirect: false,
+                perhaps: None,
             };
             seen.insert(start, first);
             while let Some(node) = queue.pop_front() {
-                let indirect = seen.get(&node).is_some_and(|step| step.indirect);
-                for (next, by_indirect) in self.callees(node, with_indirect)? {
-                    let step = Step {
-                        from: Some(node),
-                        indirect: indirect || by_indirect,
-                    };
-                    if let std::collections::hash_map::Entry::Vacant(entry) = seen.entry(next) {
-                        entry.insert(step);
+                for (next, perhaps) in self.callees(node)? {
+                    if perhaps.is_some() && !all {
+                        continue;
+                    }
+                    if let Entry::Vacant(entry) = seen.entry(next) {
+                        let from = Some(node);
+                        entry.insert(Step { from, perhaps });
                         queue.push_back(next);
                     }
                 }
@@ -127,7 +136,7 @@ impl Graph {
                         kind,
                         may_block,
                         path: self.path(&seen, node)?,
-                        indirect,
+                        perhaps: uncertain(&seen, node),
                     });
                 }
             }
@@ -136,48 +145,71 @@ impl Graph {
     }
 
     /// The functions that a function may call.
-    fn callees(&self, node: Node, with_indirect: bool) -> Result<Vec<(Node, bool)>> {
+    fn callees(&self, node: Node) -> Result<Vec<Call>> {
         let (id, func) = node;
         let (_, calls) = self.module(id)?;
         let Some(body) = calls.body(func) else {
-            return Ok(self
-                .behind_import(node)?
-                .into_iter()
-                .map(|node| (node, false))
-                .collect());
+            return self.behind_import(node);
         };
-        let mut callees: Vec<_> = body
-            .direct
-            .iter()
-            .map(|func| ((id, *func), false))
-            .collect();
-        if with_indirect {
-            for ty in &body.indirect {
-                let Some(ty) = calls.ty(*ty) else { continue };
-                for &(id, func) in &self.address_taken {
-                    let (_, calls) = self.module(id)?;
-                    if calls.func_type(func) == Some(ty) {
-                        callees.push(((id, func), true));
-                    }
-                }
-            }
+        let direct = body.direct.iter();
+        let mut callees: Vec<Call> = direct.map(|func| ((id, *func), None)).collect();
+        for ty in body.indirect.iter().filter_map(|ty| calls.ty(*ty)) {
+            self.all_of_type(id, Perhaps::IndirectCall, |func| func == ty, &mut callees)?;
         }
         Ok(callees)
     }
 
-    /// The core function that an imported function is, when it is one.
-    fn behind_import(&self, node: Node) -> Result<Option<Node>> {
+    /// Every function of a type whose address is taken, those of the same component first.
+    fn all_of_type(
+        &self,
+        from: u32,
+        perhaps: Perhaps,
+        fits: impl Fn(&FuncType) -> bool,
+        callees: &mut Vec<Call>,
+    ) -> Result<()> {
+        let component = &self.module(from)?.0.component;
+        for own in [true, false] {
+            for &(id, func) in &self.address_taken {
+                let (module, calls) = self.module(id)?;
+                let here = module.component == *component;
+                if here == own && calls.func_type(func).is_some_and(&fits) {
+                    callees.push(((id, func), Some(perhaps)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The core functions that a call of an imported function runs.
+    fn behind_import(&self, node: Node) -> Result<Vec<Call>> {
         let origin = self.import(node)?;
-        Ok(match origin {
-            CoreOrigin::Builtin(_) => match self.lowered(origin) {
-                Some(lowered) => match &lowered.func {
-                    FuncInst::Lifted(lifted) => self.node(&lifted.entry.core)?,
-                    FuncInst::Host(_) => None,
-                },
-                None => None,
-            },
-            other => self.node(other)?,
-        })
+        let mut callees = Vec::new();
+        let mut add = |origin: &CoreOrigin, perhaps| {
+            callees.extend(self.node(origin).map(|node| (node, perhaps)));
+        };
+        match self.builtin(origin).map(|builtin| &builtin.kind) {
+            None => add(origin, None),
+            // `realloc` and `post-return` are left out: they may not leave their instance.
+            Some(BuiltinKind::Lower(lowered)) => {
+                if let FuncInst::Lifted(lifted) = &lowered.func {
+                    add(&lifted.entry.core, None);
+                    add(&lifted.opts.origins.callback, Some(Perhaps::Callback));
+                }
+            }
+            Some(BuiltinKind::ResourceDrop(ty)) => {
+                if let Some(ResourceImpl::Guest { dtor, .. }) = self.resources.get(ty)
+                    && let Some(dtor) = dtor
+                {
+                    add(&dtor.entry.core, Some(Perhaps::Destructor));
+                }
+            }
+            Some(BuiltinKind::ThreadNewIndirect { param, .. }) => {
+                let fits = |ty: &FuncType| ty.params() == [*param] && ty.results().is_empty();
+                self.all_of_type(node.0, Perhaps::Thread, fits, &mut callees)?;
+            }
+            Some(_) => {}
+        }
+        Ok(callees)
     }
 
     fn import(&self, (id, func): Node) -> Result<&CoreOrigin> {
@@ -186,12 +218,12 @@ impl Graph {
         import.ok_or_else(|| bug!("core instance {id} has no imported function {func}"))
     }
 
-    fn node(&self, origin: &CoreOrigin) -> Result<Option<Node>> {
+    fn node(&self, origin: &CoreOrigin) -> Option<Node> {
         let CoreOrigin::Export(instance, name) = origin else {
-            return Ok(None);
+            return None;
         };
-        let func = instance.module.info().exported_func(name);
-        Ok(func.map(|func| (instance.id, func)))
+        let func = instance.module.info().exported_func(name)?;
+        Some((instance.id, func))
     }
 
     fn builtin(&self, origin: &CoreOrigin) -> Option<&Builtin> {
@@ -258,6 +290,21 @@ impl Graph {
         path.reverse();
         Ok(path)
     }
+}
+
+/// What is not certain about the way from the start function to `node`, in order.
+fn uncertain(seen: &HashMap<Node, Step>, node: Node) -> Vec<Perhaps> {
+    let mut uncertain = Vec::new();
+    let mut at = seen.get(&node);
+    while let Some(step) = at {
+        if let Some(perhaps) = step.perhaps
+            && !uncertain.contains(&perhaps)
+        {
+            uncertain.insert(0, perhaps);
+        }
+        at = step.from.and_then(|from| seen.get(&from));
+    }
+    uncertain
 }
 
 impl BuiltinKind {

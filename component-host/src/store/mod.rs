@@ -33,7 +33,8 @@ use crate::abi::host_buffer::Unwanted;
 use crate::abi::host_ends::{CreatedEnds, HostEnd};
 use crate::abi::stream_state::Holder;
 use crate::engine::{Context, CoreStore, Engine};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
+use crate::trap::Trap;
 use data::DataCell;
 use deferral::Deferral;
 use signal::Signal;
@@ -149,14 +150,14 @@ impl<T: 'static> Store<T> {
     ///
     /// # Errors
     ///
-    /// The future's own error; `Refused` where blocking is not allowed; `Deadlock` when nothing
-    /// is left that could wake the future.
+    /// The future's own error; `Refused` where blocking is not allowed;
+    /// [`Trap::Deadlock`] when nothing is left that could wake the future.
     #[track_caller]
     pub fn block_on<R>(&self, future: impl Future<Output = Result<R>>) -> Result<R> {
         match self.inner.executor.try_block_on(future) {
             Ok(result) => result,
             Err(BlockOnError::Refused(refused)) => Err(Error::from(refused)),
-            Err(BlockOnError::Stalled(stalled)) => Err(Error::new(ErrorKind::Deadlock {
+            Err(BlockOnError::Stalled(stalled)) => Err(Error::from(Trap::Deadlock {
                 pending: stalled.pending,
             })),
             Err(other) => Err(Error::host(other)),
@@ -195,8 +196,8 @@ impl<T: 'static> Store<T> {
     ///
     /// # Errors
     ///
-    /// When the executor was shut down. With [`block_on`](Store::block_on): `Deadlock` when what is
-    /// in progress can never end.
+    /// When the executor was shut down. With [`block_on`](Store::block_on): [`Trap::Deadlock`] when
+    /// what is in progress can never end.
     ///
     /// # Cancellation
     ///

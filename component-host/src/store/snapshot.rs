@@ -1,15 +1,17 @@
 //! Shows who waits for whom in a store, for the day something is stuck.
 
+mod cycle;
+
 use super::{State, Store};
 use crate::abi::canon_lower::FuncInst;
 use crate::abi::component_instances::InstanceId;
-use crate::abi::stream_state::{EndId, EndState, Holder};
+use crate::abi::stream_state::{End, EndId, EndState, Holder};
 use crate::abi::subtask_state::{Callee, SubtaskId};
-use crate::abi::tasks::{Caller, TaskState};
+use crate::abi::tasks::{Caller, TaskId, TaskState};
 use crate::abi::threads::{ThreadId, ThreadState, Until};
 use crate::abi::waitable_state::{SetId, WaitableId};
 use crate::error::Result;
-use std::collections::HashSet;
+use cycle::cycle;
 use std::fmt;
 use std::panic::Location;
 
@@ -30,7 +32,8 @@ pub struct StoreSnapshot {
     pub waitable_sets: Vec<String>,
     /// The ends of streams and futures.
     pub ends: Vec<String>,
-    /// Threads of which each waits for the next, and the last for the first, by their numbers.
+    /// Threads of which each waits for the next, and the last for the first, by their numbers: a
+    /// circle out of which no other thread, and nothing that is in progress in the host, can help.
     pub cycle: Option<Vec<u32>>,
 }
 
@@ -52,8 +55,12 @@ pub struct ThreadInfo {
     pub since: u64,
     /// Whether it could go on: it waits only for its turn of the executor.
     pub ready: bool,
-    /// The threads that it waits for, by their numbers.
+    /// The threads of which one may bring about what it waits for, by their numbers: those of the
+    /// call it made, of the instance that has the other end of a stream, of the instance it is
+    /// suspended in.
     pub waits_for: Vec<u32>,
+    /// Whether the host may bring it about: it carries out the call, or has the other end.
+    pub waits_for_host: bool,
 }
 
 impl<T: 'static> Store<T> {
@@ -82,6 +89,33 @@ impl<T: 'static> Store<T> {
             .enter("look at the last failure", Location::caller(), |cx| {
                 cx.data().last_failure.as_deref().cloned()
             })
+    }
+}
+
+/// What a thread does that waits for nothing.
+const RUNNING: &str = "running";
+
+/// Who could bring about what a thread waits for; any of them.
+#[derive(Debug, Default)]
+struct Helpers {
+    threads: Vec<ThreadId>,
+    host: bool,
+}
+
+impl Helpers {
+    fn of(threads: Vec<ThreadId>) -> Helpers {
+        let host = false;
+        Helpers { threads, host }
+    }
+
+    fn host() -> Helpers {
+        let (threads, host) = (Vec::new(), true);
+        Helpers { threads, host }
+    }
+
+    fn add(&mut self, other: Helpers) {
+        self.threads.extend(other.threads);
+        self.host |= other.host;
     }
 }
 
@@ -116,10 +150,11 @@ impl State {
             component: String::new(),
             entry: String::new(),
             caller: "-".to_owned(),
-            state: "running".to_owned(),
+            state: RUNNING.to_owned(),
             since: 0,
             ready: false,
             waits_for: Vec::new(),
+            waits_for_host: false,
         };
         let Some(thread) = self.threads.get(id) else {
             return info;
@@ -138,25 +173,52 @@ impl State {
                 },
             },
         };
-        match &thread.state {
-            ThreadState::Running => {}
-            ThreadState::Paused(_) => info.state = "in a call that has not returned".to_owned(),
+        let helpers = match &thread.state {
+            ThreadState::Running => Helpers::default(),
+            ThreadState::Paused(_) => {
+                info.state = "in a call that has not returned".to_owned();
+                Helpers::of(self.called_by(id))
+            }
             ThreadState::Suspended(_) => {
                 info.state = "suspended, until another thread resumes it".to_owned();
+                Helpers::of(self.threads_of(thread.inst, id))
             }
             ThreadState::Waiting { until, .. } => {
-                let (state, waits_for) = self.waiting(thread.inst, *until);
+                let (state, helpers) = self.waiting(id, thread.inst, *until);
                 info.state = state;
-                info.waits_for = waits_for.into_iter().map(number).collect();
+                helpers
             }
-        }
+        };
+        info.waits_for = helpers.threads.into_iter().map(number).collect();
+        info.waits_for_host = helpers.host;
         info
     }
 
-    /// What a thread waits for, and which threads could bring it about.
-    fn waiting(&self, inst: InstanceId, until: Until) -> (String, Vec<ThreadId>) {
+    /// The threads of an instance, but for one.
+    fn threads_of(&self, inst: InstanceId, but: ThreadId) -> Vec<ThreadId> {
+        let threads = self.threads.iter();
+        let others = threads.filter(|(id, thread)| thread.inst == inst && *id != but);
+        others.map(|(id, _)| id).collect()
+    }
+
+    /// The threads of the synchronous call that a thread made and that has not returned.
+    fn called_by(&self, id: ThreadId) -> Vec<ThreadId> {
+        let Some(at) = self.native.iter().position(|thread| *thread == id) else {
+            return Vec::new();
+        };
+        match self.sync_calls.iter().find(|call| call.depth == at + 1) {
+            Some(call) => self.task_threads(call.task),
+            None => self.native.get(at + 1).copied().into_iter().collect(),
+        }
+    }
+
+    /// What a thread waits for, and who could bring it about.
+    fn waiting(&self, id: ThreadId, inst: InstanceId, until: Until) -> (String, Helpers) {
         match until {
-            Until::Always => ("waits for its turn of the executor".to_owned(), Vec::new()),
+            Until::Always => (
+                "waits for its turn of the executor".to_owned(),
+                Helpers::default(),
+            ),
             Until::Gate | Until::Turn => {
                 let holder = self.instance(inst).exclusive_thread;
                 let state = match (holder, self.instance(inst).backpressure) {
@@ -166,48 +228,54 @@ impl State {
                     (None, 0) => "waits for its turn in the instance".to_owned(),
                     (None, count) => format!("waits at the gate: backpressure is {count}"),
                 };
-                (state, holder.into_iter().collect())
+                let threads = match holder {
+                    Some(holder) => vec![holder],
+                    None => self.threads_of(inst, id),
+                };
+                (state, Helpers::of(threads))
             }
             Until::Event(set) | Until::TurnAndEvent(set) => {
-                let (members, threads) = self.members(set);
+                let (members, mut helpers) = self.members(set);
+                if let Some(holder) = self.instance(inst).exclusive_thread
+                    && self.set_has_pending_event(set)
+                {
+                    // It has its event, and waits for the instance.
+                    helpers = Helpers::of(vec![holder]);
+                }
                 let members = match members.is_empty() {
                     true => "which is empty".to_owned(),
                     false => members.join(", "),
                 };
-                (
-                    format!("waits on waitable set {}: {members}", number(set)),
-                    threads,
-                )
+                let state = format!("waits on waitable set {}: {members}", number(set));
+                (state, helpers)
             }
-            Until::Resolved(subtask) => (
+            Until::Resolved(subtask) | Until::Pending(WaitableId::Subtask(subtask)) => (
                 format!("waits for {}", self.subtask_name(subtask)),
-                self.callee_threads(subtask),
+                self.callee(subtask),
             ),
-            Until::Pending(WaitableId::Subtask(subtask)) => (
-                format!("waits for {}", self.subtask_name(subtask)),
-                self.callee_threads(subtask),
+            Until::Pending(WaitableId::End(end)) => (
+                format!("waits for {}", self.end_name(end)),
+                self.far_side(end),
             ),
-            Until::Pending(WaitableId::End(end)) => {
-                (format!("waits for {}", self.end_name(end)), Vec::new())
-            }
         }
     }
 
-    /// What is in a waitable set, and the threads that could make an event of it.
-    fn members(&self, set: SetId) -> (Vec<String>, Vec<ThreadId>) {
-        let (mut names, mut threads) = (Vec::new(), Vec::new());
+    /// What is in a waitable set, and who could make an event of it.
+    fn members(&self, set: SetId) -> (Vec<String>, Helpers) {
+        let (mut names, mut helpers) = (Vec::new(), Helpers::default());
         for (id, subtask) in self.subtasks.iter() {
             if subtask.waitable.wset == Some(set) {
                 names.push(self.subtask_name(id));
-                threads.extend(self.callee_threads(id));
+                helpers.add(self.callee(id));
             }
         }
         for (id, end) in self.ends.iter() {
             if end.waitable.wset == Some(set) {
                 names.push(self.end_name(id));
+                helpers.add(self.far_side(id));
             }
         }
-        (names, threads)
+        (names, helpers)
     }
 
     fn subtask_name(&self, id: SubtaskId) -> String {
@@ -217,16 +285,35 @@ impl State {
         }
     }
 
-    /// The threads of the task that a subtask is; none for one of the host's.
-    fn callee_threads(&self, id: SubtaskId) -> Vec<ThreadId> {
+    /// Who carries out a subtask.
+    fn callee(&self, id: SubtaskId) -> Helpers {
         match self.subtasks.get(id).map(|subtask| &subtask.callee) {
-            Some(Callee::Task(task)) => self
-                .tasks
-                .get(*task)
-                .map(|task| task.implicit_thread)
-                .into_iter()
-                .collect(),
-            _ => Vec::new(),
+            Some(Callee::Task(task)) => Helpers::of(self.task_threads(*task)),
+            Some(Callee::Host(_)) => Helpers::host(),
+            Some(Callee::None) | None => Helpers::default(),
+        }
+    }
+
+    fn task_threads(&self, task: TaskId) -> Vec<ThreadId> {
+        let threads = self.threads.iter();
+        let its = threads.filter(|(_, thread)| thread.task == Some(task));
+        its.map(|(id, _)| id).collect()
+    }
+
+    /// Who has the other end of a stream or a future.
+    fn far_side(&self, id: EndId) -> Helpers {
+        let other = self.ends.get(id).and_then(|end| end.other);
+        match other.and_then(|other| self.ends.get(other)) {
+            Some(End {
+                holder: Holder::Instance(inst),
+                ..
+            }) => {
+                let threads = self.threads.iter();
+                let its = threads.filter(|(_, thread)| thread.inst == *inst);
+                Helpers::of(its.map(|(id, _)| id).collect())
+            }
+            Some(_) => Helpers::host(),
+            None => Helpers::default(),
         }
     }
 
@@ -336,32 +423,6 @@ impl State {
     }
 }
 
-/// The first cycle among threads that cannot go on.
-fn cycle(threads: &[ThreadInfo]) -> Option<Vec<u32>> {
-    let next = |number: u32| {
-        let thread = threads
-            .iter()
-            .find(|thread| thread.number == number && !thread.ready);
-        thread.and_then(|thread| thread.waits_for.first().copied())
-    };
-    let mut done = HashSet::new();
-    for thread in threads {
-        let mut path = Vec::new();
-        let mut at = Some(thread.number);
-        while let Some(number) = at {
-            if let Some(first) = path.iter().position(|seen| *seen == number) {
-                return Some(path.split_off(first));
-            }
-            if !done.insert(number) {
-                break;
-            }
-            path.push(number);
-            at = next(number);
-        }
-    }
-    None
-}
-
 impl fmt::Display for StoreSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.threads.len();
@@ -394,60 +455,20 @@ impl fmt::Display for StoreSnapshot {
             }
         }
         if let Some(cycle) = &self.cycle {
-            let cycle: Vec<String> = cycle.iter().map(u32::to_string).collect();
             writeln!(
                 f,
-                "each of these threads waits for the next, the last for the first: {}",
-                cycle.join(" → ")
+                "each of these threads waits for the next, the last for the first:"
             )?;
+            for number in cycle {
+                if let Some(thread) = self.threads.iter().find(|thread| thread.number == *number) {
+                    writeln!(
+                        f,
+                        "  thread {number} of {}: {}",
+                        thread.component, thread.state
+                    )?;
+                }
+            }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn thread(number: u32, waits_for: &[u32], ready: bool) -> ThreadInfo {
-        ThreadInfo {
-            number,
-            component: "component `c`".to_owned(),
-            entry: "run".to_owned(),
-            caller: "the host".to_owned(),
-            state: "waits".to_owned(),
-            since: 0,
-            ready,
-            waits_for: waits_for.to_vec(),
-        }
-    }
-
-    #[test]
-    fn a_cycle_is_found_behind_a_chain_that_leads_into_it() {
-        let threads = [
-            thread(1, &[2], false),
-            thread(2, &[3], false),
-            thread(3, &[4], false),
-            thread(4, &[2], false),
-        ];
-        assert_eq!(cycle(&threads), Some(vec![2, 3, 4]));
-    }
-
-    #[test]
-    fn a_chain_a_ready_thread_and_a_thread_that_is_gone_make_no_cycle() {
-        assert_eq!(
-            cycle(&[thread(1, &[2], false), thread(2, &[], false)]),
-            None
-        );
-        assert_eq!(
-            cycle(&[thread(1, &[2], false), thread(2, &[1], true)]),
-            None
-        );
-        assert_eq!(cycle(&[thread(1, &[9], false)]), None);
-    }
-
-    #[test]
-    fn a_thread_that_waits_for_itself_is_a_cycle() {
-        assert_eq!(cycle(&[thread(1, &[1], false)]), Some(vec![1]));
     }
 }

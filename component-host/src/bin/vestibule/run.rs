@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
 use vestibule_component_host::{
-    Component, Config, Engine, Error, ErrorKind, Instance, Linker, Store,
+    Component, Config, Engine, Error, ErrorKind, Instance, Linker, Store, Trap,
 };
 use vestibule_executor::Choices;
 
@@ -145,7 +145,7 @@ fn with_hint(error: &Error, args: &RunArgs) -> String {
 /// A run that is stuck, or out of time: who waited for whom.
 fn with_snapshot(mut text: String, error: &Error, store: &Store<()>) -> String {
     let snapshot = match error.kind() {
-        ErrorKind::Deadlock { .. } => store.snapshot().ok(),
+        ErrorKind::Trap(Trap::Deadlock { .. }) => store.snapshot().ok(),
         _ => store.last_failure().ok().flatten(),
     };
     if let Some(snapshot) = snapshot {
