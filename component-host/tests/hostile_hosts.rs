@@ -486,6 +486,23 @@ fn deferred_work_that_panics_harms_nobody() {
 }
 
 #[test]
+fn a_definition_that_nobody_imports_is_no_error() {
+    let host = Host::new();
+    let store = host.store(());
+    let mut linker = Linker::new();
+    for name in ["f", "g"] {
+        linker
+            .root()
+            .func(name, |_: Caller<'_, ()>, (x,): (u32,)| Ok((x,)))
+            .unwrap();
+    }
+    let instance = linker
+        .instantiate(&store, &host.component(CALLS_F))
+        .unwrap();
+    assert_eq!(call_u32(&store, &instance, "value"), 41);
+}
+
+#[test]
 fn a_component_of_another_engine_is_a_link_error() {
     let host = Host::new();
     let store = host.store(());

@@ -7,7 +7,7 @@ use common::{Host, PLAIN, call_u32};
 use std::cell::Cell;
 use std::future::pending;
 use std::rc::Rc;
-use vestibule_component_host::{Error, Linker, Trap};
+use vestibule_component_host::{Error, ErrorKind, Linker, Trap};
 
 /// The sibling: functions that never return, return at once, heed a cancellation, trap; two kinds of
 /// resource, whose destructors wait for ever and yield.
@@ -658,6 +658,77 @@ fn a_set_whose_member_returns_while_start_yields_to_it_goes_on() {
 #[test]
 fn a_start_function_may_enter_the_instance_that_is_being_made() {
     gives(7, "(global.set $v (call $own-seven))");
+}
+
+/// Draws numbers below a bound.
+fn dice(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move |below| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    }
+}
+
+/// One built-in of all there are, with arguments that are handles, or not.
+fn random_step(next: &mut impl FnMut(usize) -> usize) -> String {
+    let (name, _, ty) = FUNCS[next(FUNCS.len())];
+    let (params, result) = ty.split_once("(result").unwrap_or((ty, ""));
+    let mut call = format!("(call ${name}");
+    for _ in 0..params.matches("i32").count() {
+        call += &match next(6) {
+            0 => " (global.get $x)".to_owned(),
+            1 => " (call $subtask (global.get $x))".to_owned(),
+            2 => " (call $readable)".to_owned(),
+            3 => " (call $writable)".to_owned(),
+            _ => format!(" (i32.const {})", next(6)),
+        };
+    }
+    call += ")";
+    match result {
+        "" => call,
+        result if result.contains("i64") => format!("(global.set $ends {call})"),
+        _ => format!("(global.set $x {call})"),
+    }
+}
+
+#[test]
+fn random_sequences_of_every_builtin_end_in_an_allowed_way() {
+    let (mut ok, mut failed) = (0, 0);
+    let host = Host::new();
+    let plain = host.component(PLAIN);
+    for seed in 0..120 {
+        let mut next = dice(seed);
+        let helper: String = (0..2).map(|_| random_step(&mut next)).collect();
+        // Something to work with, and then few steps: most of them trap.
+        let setup = [
+            STREAM,
+            FUTURE,
+            NEVER,
+            "(global.set $x (call $set-new)) ",
+            "(global.set $x (call $thread-new (i32.const 0) (i32.const 0))) ",
+        ];
+        let mut body = setup[next(setup.len())].to_owned();
+        body.extend((0..1 + seed % 4).map(|_| random_step(&mut next)));
+        let store = host.store(());
+        let component = host.component(&start(&helper, &body));
+        match Linker::new().instantiate(&store, &component) {
+            Ok(_) => ok += 1,
+            Err(error) => {
+                assert!(
+                    matches!(error.kind(), ErrorKind::Trap(_) | ErrorKind::Limit(_)),
+                    "seed {seed}: {error:?}"
+                );
+                failed += 1;
+            }
+        }
+        host.run();
+        let instance = Linker::new().instantiate(&store, &plain).unwrap();
+        assert_eq!(call_u32(&store, &instance, "value"), 7, "seed {seed}");
+    }
+    // Both ways out are tried.
+    assert!(ok > 5 && failed > 5, "{ok} ended well, {failed} did not");
 }
 
 /// An instance with `$f`, which is async and waits, and `$g`, which runs `body`.
