@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(unreachable_pub, reason = "each test file is a crate of its own")]
 
+pub(crate) mod builtins;
 pub(crate) mod guest_world;
 pub(crate) mod hostile;
 
