@@ -399,6 +399,8 @@ fn nothing_stays_allocated_in_any_scenario() {
         assert_eq!(leaked, Some(0), "{name}: bytes leaked in three runs");
     }
     wakes_are_kept_in_bounded_memory();
+    memory_of_a_task_serves_another_one_once_its_last_waker_is_gone();
+    the_last_waker_keeps_little_of_an_executor_that_is_gone();
     // The same check notices a leak.
     let before = ALLOCATOR.allocated();
     let kept = payload();
@@ -435,4 +437,44 @@ fn wakes_are_kept_in_bounded_memory() {
     );
     let tick = executor.run_until_stalled(Budget::default()).unwrap();
     assert_eq!((tick.polled, tick.woken_remote), (100, 100));
+}
+
+/// Runs a task to its end, and returns a waker of it.
+fn waker_of_an_ended_task(executor: &Executor) -> Waker {
+    let waker = std::rc::Rc::new(std::cell::RefCell::new(None));
+    let kept = std::rc::Rc::clone(&waker);
+    let task = executor.spawn(std::future::poll_fn(move |cx| {
+        *kept.borrow_mut() = Some(cx.waker().clone());
+        std::task::Poll::Ready(())
+    }));
+    drop(task.unwrap());
+    let _ = executor.tick().unwrap();
+    waker.take().unwrap()
+}
+
+fn memory_of_a_task_serves_another_one_once_its_last_waker_is_gone() {
+    let executor = Executor::builder().park(NoPark).build();
+    let rounds = |number: usize| {
+        for _ in 0..number {
+            drop(waker_of_an_ended_task(&executor));
+        }
+    };
+    rounds(10);
+    let before = ALLOCATOR.allocated();
+    rounds(10_000);
+    let grown = ALLOCATOR.allocated().saturating_sub(before);
+    assert!(grown < 10_000, "{grown} bytes for one task after another");
+}
+
+fn the_last_waker_keeps_little_of_an_executor_that_is_gone() {
+    let before = ALLOCATOR.allocated();
+    let executor = Executor::builder().park(NoPark).build();
+    let mut wakers: Vec<_> = (0..10_000)
+        .map(|_| waker_of_an_ended_task(&executor))
+        .collect();
+    drop(executor);
+    wakers.truncate(1);
+    wakers.shrink_to_fit();
+    let kept = ALLOCATOR.allocated().saturating_sub(before);
+    assert!(kept < 100_000, "{kept} bytes: more than one chunk of slots");
 }

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::common::Gate;
-use vestibule_executor::{CannotPark, Executor, Park, ThreadPark};
+use crate::common::{CountWakes, Gate, never};
+use vestibule_executor::{CannotPark, Executor, Park, ThreadPark, TickEnd, yield_now};
 
 struct Counts(ThreadPark, Rc<Cell<u32>>);
 
@@ -39,4 +39,59 @@ fn a_thread_that_waits_for_another_one_sleeps_and_does_not_ask_again_and_again()
     thread.join().unwrap();
     // One, and a few for wakes that come for no reason, which the system may make.
     assert!((1..100).contains(&parks.get()), "{} parks", parks.get());
+}
+
+/// Sleeps never, and has an unparker that is looked at.
+struct Unparked(Waker);
+
+impl Park for Unparked {
+    fn park(&self) -> Result<(), CannotPark> {
+        Err(CannotPark)
+    }
+
+    fn unparker(&self) -> Waker {
+        self.0.clone()
+    }
+}
+
+#[test]
+fn whoever_wakes_spawns_or_leaves_while_the_owner_is_awake_rouses_nobody() {
+    let (rouses, unparker) = CountWakes::new();
+    let executor = Executor::builder().park(Unparked(unparker)).build();
+    let gate = Gate::new();
+    let task = executor.spawn(gate.clone()).unwrap();
+    let _ = executor.tick().unwrap();
+    let (wakers, spawner) = (gate.wakers(), executor.send_spawner());
+    gate.open();
+    let thread = std::thread::spawn(move || {
+        drop(spawner.spawn(async {}).unwrap());
+        wakers.into_iter().for_each(Waker::wake);
+        drop(spawner);
+    });
+    thread.join().unwrap();
+    let _ = executor.tick().unwrap();
+    assert!(task.is_finished());
+    assert_eq!(rouses.get(), 0);
+}
+
+#[test]
+fn a_host_that_was_left_something_ready_is_not_told_of_more() {
+    let (told, waker) = CountWakes::new();
+    let executor = Executor::builder().host_waker(waker).build();
+    let gate = Gate::new();
+    let task = executor.spawn(gate.clone()).unwrap();
+    let busy = executor.spawn(async {
+        yield_now().await;
+        never().await;
+    });
+    let tick = executor.tick().unwrap();
+    assert_eq!((tick.end, told.get()), (TickEnd::Round, 1));
+    let wakers = gate.wakers();
+    gate.open();
+    let wake = move || wakers.into_iter().for_each(Waker::wake);
+    std::thread::spawn(wake).join().unwrap();
+    assert_eq!(told.get(), 1);
+    assert_eq!(executor.tick().unwrap().end, TickEnd::Stalled);
+    assert!(task.is_finished());
+    drop(busy);
 }
