@@ -144,6 +144,31 @@ mod tests {
     use crate::table::Doom;
 
     #[test]
+    fn every_flag_is_a_bit_of_its_own() {
+        let payloads = [State::FUTURE, State::VALUE, State::PANIC];
+        let lives = [
+            State::LIVE,
+            State::HANDLE,
+            State::QUEUED,
+            State::POLLING,
+            State::DEFERRED,
+            State::ENDING,
+            State::WOKEN,
+            State::MAIN,
+            State::MERGED,
+            State::WATCHED,
+            State::TAKEN,
+        ];
+        let mut all = 3 << State::DOOM | 7 << State::SOURCE;
+        for flag in payloads.into_iter().chain(lives) {
+            assert_eq!((flag.0.count_ones(), all & flag.0), (1, 0), "{flag:?}");
+            all |= flag.0;
+        }
+        let payload = payloads.into_iter().reduce(State::with);
+        assert_eq!(payload, Some(State::PAYLOAD));
+    }
+
+    #[test]
     fn the_first_doom_counts_and_flags_keep_apart() {
         let state = State::LIVE.with(State::QUEUED).doomed(Doom::Discarded);
         let state = state.doomed(Doom::Aborted).woken_from(Source::Thread);
