@@ -162,6 +162,7 @@ mod tests {
         let mut all = 3 << State::DOOM | 7 << State::SOURCE;
         for flag in payloads.into_iter().chain(lives) {
             assert_eq!((flag.0.count_ones(), all & flag.0), (1, 0), "{flag:?}");
+            assert_eq!(flag.with(flag), flag);
             all |= flag.0;
         }
         let payload = payloads.into_iter().reduce(State::with);

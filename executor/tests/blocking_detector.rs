@@ -110,6 +110,19 @@ fn sleep_below_the_threshold_is_not_reported() {
 }
 
 #[test]
+fn sleep_above_the_threshold_that_the_host_sets_is_reported() {
+    let (executor, seen) = watched(Some(NAP / 2));
+    executor.try_block_on(async { sleep(NAP) }).unwrap();
+    let reports = seen.take();
+    assert_eq!(reports.len(), 1);
+    let text = reports[0].to_string();
+    assert!(
+        text.starts_with("the main future blocked the thread for "),
+        "{text}"
+    );
+}
+
+#[test]
 fn the_executors_own_parking_is_not_reported() {
     let (executor, seen) = watched(None);
     let store = executor.group("store");

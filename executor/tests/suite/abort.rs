@@ -256,3 +256,35 @@ fn a_destructor_that_spawns_wakes_and_aborts_runs_with_nothing_borrowed() {
     assert_eq!(log.take(), ["spawned in drop"]);
     assert_eq!(executor.metrics().groups, 0);
 }
+
+#[test]
+fn a_destructor_that_aborts_its_own_task_once_more_changes_nothing() {
+    type Own = Rc<RefCell<Option<JoinHandle<()>>>>;
+    struct AbortsItself(Own, Log);
+    impl Drop for AbortsItself {
+        fn drop(&mut self) {
+            self.0.borrow().as_ref().unwrap().abort();
+            self.1.add("dropped");
+        }
+    }
+    for polled in [false, true] {
+        let (executor, log) = (Executor::new(), Log::new());
+        let own = Own::default();
+        let aborts = AbortsItself(Rc::clone(&own), log.clone());
+        let task = executor.spawn(async move {
+            common::never().await;
+            drop(aborts);
+        });
+        *own.borrow_mut() = Some(task.unwrap());
+        if polled {
+            let _ = executor.tick().unwrap();
+        }
+        own.borrow().as_ref().unwrap().abort();
+        assert_eq!(log.take(), ["dropped"]);
+        let metrics = executor.metrics();
+        assert_eq!((metrics.live, metrics.completed), (0, 1));
+        let task = own.take().unwrap();
+        let outcome = executor.try_block_on(task).unwrap();
+        assert!(matches!(outcome, Err(JoinError::Aborted)), "{outcome:?}");
+    }
+}

@@ -96,3 +96,19 @@ fn a_host_that_was_left_something_ready_is_not_told_of_more() {
     assert!(task.is_finished());
     drop(busy);
 }
+
+#[test]
+fn an_abort_from_elsewhere_of_a_task_that_has_ended_tells_the_host_nothing() {
+    let (told, waker) = CountWakes::new();
+    let executor = Executor::builder().host_waker(waker).build();
+    let task = executor.send_spawner().spawn(async {}).unwrap();
+    assert_eq!(executor.tick().unwrap().end, TickEnd::Empty);
+    let before = told.get();
+    std::thread::spawn(move || {
+        task.abort();
+        task.abort();
+    })
+    .join()
+    .unwrap();
+    assert_eq!(told.get(), before);
+}

@@ -26,6 +26,12 @@ fn every_state_and_every_source_of_a_wake_is_shown() {
     }
 
     gates[0].open();
+    let woken = executor.snapshot();
+    let woken = woken.get(ids[0]).unwrap();
+    assert_eq!(
+        (woken.state, woken.last_wake),
+        (TaskState::Ready, WakeSource::Owner)
+    );
     let wakers = gates[1].wakers();
     let wake = move || wakers.into_iter().for_each(Waker::wake);
     std::thread::spawn(wake).join().unwrap();
@@ -61,6 +67,31 @@ fn every_state_and_every_source_of_a_wake_is_shown() {
     let by_task = seen.get(ids[2]).unwrap();
     assert_eq!(by_task.group.as_deref(), Some("store"));
     assert!(by_task.spawned_at.file().ends_with("snapshot.rs"));
+}
+
+/// Main futures have numbers of their own, which must not be mistaken for those of tasks.
+#[test]
+fn a_main_future_that_waits_is_not_taken_for_a_task() {
+    let executor = Executor::new();
+    let tasks: Vec<_> = (0..5)
+        .map(|_| executor.spawn(common::never()).unwrap())
+        .collect();
+    for _ in 0..5 {
+        let handle = executor.handle();
+        let looks = executor.spawn(async move {
+            yield_now().await;
+            handle.snapshot()
+        });
+        let looks = looks.unwrap();
+        let id = looks.id();
+        let seen = executor.try_block_on(looks).unwrap().unwrap();
+        assert_eq!(seen.main_awaits, Some(id));
+        assert!(
+            seen.tasks.iter().all(|task| task.awaits.is_none()),
+            "{seen}"
+        );
+    }
+    drop(tasks);
 }
 
 #[test]

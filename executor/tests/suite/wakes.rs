@@ -380,3 +380,34 @@ fn the_host_is_woken_for_what_a_block_leaves_ready_unless_it_owes_a_tick_anyway(
     assert_eq!(wakes.get(), 1, "it was told and has not ticked yet");
     assert_eq!(executor.tick().unwrap().end, TickEnd::Empty);
 }
+
+/// The stand-ins of two main futures have the same place, one after the other.
+#[test]
+fn a_main_future_is_not_polled_for_what_an_earlier_one_waited_for() {
+    let executor = Executor::new();
+    let gate = Gate::new();
+    let mut task = executor.spawn(gate.clone()).unwrap();
+    let other = executor.spawn(async move {
+        yield_now().await;
+        gate.open();
+        yield_now().await;
+        yield_now().await;
+    });
+    let mut other = other.unwrap();
+    let asks = std::future::poll_fn(|cx| {
+        assert!(Pin::new(&mut task).poll(cx).is_pending());
+        Poll::Ready(())
+    });
+    executor.try_block_on(asks).unwrap();
+    let mut polls = 0;
+    let waits = std::future::poll_fn(|cx| {
+        polls += 1;
+        Pin::new(&mut other).poll(cx)
+    });
+    executor.try_block_on(waits).unwrap().unwrap();
+    assert!(task.is_finished());
+    assert_eq!(
+        polls, 2,
+        "at the beginning, and when what it waits for was there"
+    );
+}
