@@ -16,7 +16,7 @@ use vestibule_component_host::{
 };
 use vestibule_executor::{Budget, Executor, yield_now};
 
-const SAMPLE: &str = include_str!("async_host.wat");
+const SAMPLE: &str = include_str!("../src/host/async.wat");
 
 /// How often one call does what is measured.
 const TIMES: u32 = 1_000;

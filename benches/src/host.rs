@@ -4,6 +4,9 @@
 //! (`benches/component_host.rs`), and so does the command `host-figures`, which measures both hosts
 //! in turn and prints the table of `docs/PERFORMANCE.md`.
 
+mod async_ours;
+#[cfg(feature = "peers-host")]
+mod async_wasmtime;
 mod ours;
 #[cfg(feature = "peers-host")]
 mod wasmtime;
@@ -15,6 +18,27 @@ pub const VALUES: &str = include_str!("host/values.wat");
 
 /// Calls that a guest makes in one operation, where one alone would be too short to be seen.
 pub const CALLS: u32 = 1_000;
+
+/// The component of the asynchronous workloads.
+pub const ASYNC: &str = include_str!("host/async.wat");
+
+/// What passes through a stream in one operation.
+pub const BYTES: u32 = 4 << 20;
+
+/// The sizes of the chunks it passes in.
+const CHUNKS: [u32; 4] = [1 << 10, 16 << 10, 64 << 10, 1 << 20];
+
+/// Calls that are suspended at a time, and members of a waitable set.
+pub const SUSPENDED: u32 = 10_000;
+
+/// What `repeat` does so often, in the order of its functions.
+const ROUND_TRIPS: [&str; 5] = [
+    "async/guest-host-guest/ready-loop",
+    "async/guest-host-guest/pending-loop",
+    "async/guest-guest/at-once-loop",
+    "async/guest-guest/yields-once-loop",
+    "async/suspend-resume-loop",
+];
 
 /// One operation, which checks its result.
 pub type Work = Box<dyn FnMut()>;
@@ -51,10 +75,13 @@ pub fn cases() -> Vec<Case> {
     let aims = aims();
     let mut cases: Vec<Case> = ours::works()
         .into_iter()
+        .chain(async_ours::works())
         .map(|(name, ours)| Case {
             name,
             per_work: match name {
                 name if name.ends_with("loop") => CALLS,
+                name if name.ends_with("=10k") && name.contains("-calls/") => SUSPENDED,
+                name if name.starts_with("waitable-set/") => SUSPENDED,
                 _ => 1,
             },
             aim: aims
@@ -103,7 +130,33 @@ const NAMES: &[&str] = &[
     "guest-to-guest/list-u8=1m",
     "guest-to-guest/list-record=10k",
     "resource-create-drop-loop",
+    "async/guest-host-guest/ready-loop",
+    "async/guest-host-guest/pending-loop",
+    "async/guest-guest/at-once-loop",
+    "async/guest-guest/yields-once-loop",
+    "async/suspend-resume-loop",
+    "waitable-set/members=10k",
+    "suspended-calls/calls=10k",
+    "stream-u8/guest-guest/chunk=1k",
+    "stream-u8/guest-guest/chunk=16k",
+    "stream-u8/guest-guest/chunk=64k",
+    "stream-u8/guest-guest/chunk=1m",
+    "stream-u8/guest-host/chunk=1k",
+    "stream-u8/guest-host/chunk=16k",
+    "stream-u8/guest-host/chunk=64k",
+    "stream-u8/guest-host/chunk=1m",
 ];
+
+/// The name of a workload that passes 4 MiB through a stream.
+fn chunk_name(between: &str, chunk: u32) -> &'static str {
+    let size = match chunk >> 10 {
+        1024 => "1m".to_owned(),
+        kib => format!("{kib}k"),
+    };
+    let name = format!("stream-u8/{between}/chunk={size}");
+    let known = NAMES.iter().find(|known| **known == name);
+    known.unwrap_or_else(|| panic!("{name} is not in the table"))
+}
 
 fn aims() -> Vec<(&'static str, f64)> {
     let mut aims = vec![
@@ -113,6 +166,9 @@ fn aims() -> Vec<(&'static str, f64)> {
         ("host-to-guest/scalar", 3.0),
         ("guest-to-host/scalar-loop", 3.0),
         ("guest-to-guest/scalar-loop", 3.0),
+        ("async/suspend-resume-loop", 1.0),
+        ("stream-u8/guest-guest/chunk=64k", 1.5),
+        ("stream-u8/guest-host/chunk=64k", 1.5),
     ];
     let bulk = ["string=64k", "string=1m", "list-u8=64k", "list-u8=1m"];
     let is_bulk = |name: &&&str| bulk.iter().any(|bulk| name.ends_with(bulk));
@@ -129,10 +185,22 @@ fn others() -> Vec<Other> {
 
 #[cfg(feature = "peers-host")]
 fn others() -> Vec<Other> {
-    let works = wasmtime::works().into_iter();
+    let works = wasmtime::works().into_iter().chain(async_wasmtime::works());
     let mut others: Vec<Other> = works.map(|(name, work)| (name, "wasmtime", work)).collect();
     others.push(("compile/validation-beside", "wasmparser", validation()));
     others
+}
+
+/// Suspends so many calls of a host, by its name, and lets `look` see the process: before, with one
+/// call that has ended, and while all are suspended. False when there is no such host.
+pub fn suspend(host: &str, calls: u32, look: &mut dyn FnMut()) -> bool {
+    match host {
+        "ours" => async_ours::suspend(calls, look),
+        #[cfg(feature = "peers-host")]
+        "wasmtime" => async_wasmtime::suspend(calls, look),
+        _ => return false,
+    }
+    true
 }
 
 /// Validation alone, which every host has to do.

@@ -1,4 +1,5 @@
-//! A store under load: many calls one after another, and as much at a time as the limits allow.
+//! A store under load: many calls one after another, synchronous ones and others, and as much at a
+//! time as the limits allow. With `heavy-tests` it is more than a million calls.
 
 mod common;
 
@@ -98,10 +99,23 @@ fn calls_one_after_another_leave_nothing() {
     };
     rounds(300);
     let before = ALLOCATOR.allocated();
-    rounds(3_000);
+    let (live, entries) = (store.counters().unwrap().live(), host.executor.metrics());
+    let times = if cfg!(feature = "heavy-tests") {
+        150_000
+    } else {
+        3_000
+    };
+    rounds(times);
     let grown = ALLOCATOR.allocated().saturating_sub(before);
-    assert!(grown < 4_096, "{grown} bytes left by 3,000 rounds of calls");
+    assert!(
+        grown < 4_096,
+        "{grown} bytes left by {times} rounds of calls"
+    );
     assert!(store.is_quiet().unwrap());
+    assert_eq!(store.counters().unwrap().live(), live);
+    let metrics = host.executor.metrics();
+    assert_eq!(metrics.live, entries.live, "tasks of the executor");
+    assert_eq!(metrics.groups, entries.groups);
 }
 
 fn what_a_guest_makes_without_end_is_limited() {

@@ -1,12 +1,14 @@
 //! Measures component hosts beside each other, and prints the table of `docs/PERFORMANCE.md`.
 //!
-//! usage: host-figures [--quick] [--only PART] [--iterations N]
+//! usage: host-figures [--quick] [--only PART] [--iterations N] [--suspended [CALLS]]
 //!
+//! `--suspended` prints what one of so many suspended calls takes of the process's memory on each
+//! host, each in a process of its own.
 //! `--iterations N` repeats ours N times without measuring, as for `valgrind --tool=callgrind`.
 //! wasmtime is there if this was built with the feature `peers-host`.
 
 use std::time::{Duration, Instant};
-use vestibule_benches::host::{Case, Work, cases};
+use vestibule_benches::host::{Case, SUSPENDED, Work, cases, suspend};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -14,6 +16,12 @@ fn main() {
         let at = args.iter().position(|arg| arg == name)?;
         args.get(at + 1).cloned()
     };
+    if let Some(host) = value("--suspended-by") {
+        return suspended_by(&host, value("--suspended"));
+    }
+    if args.iter().any(|arg| arg == "--suspended") {
+        return suspended(value("--suspended"));
+    }
     let quick = args.iter().any(|arg| arg == "--quick");
     let only = value("--only").unwrap_or_default();
     let mut cases: Vec<Case> = cases()
@@ -33,6 +41,47 @@ fn main() {
     for case in &mut cases {
         row(case, rounds);
     }
+}
+
+fn calls(calls: Option<String>) -> u32 {
+    let calls = calls.and_then(|calls| calls.parse().ok());
+    calls.unwrap_or(SUSPENDED)
+}
+
+/// What one suspended call takes on each host.
+fn suspended(number: Option<String>) {
+    let number = calls(number).to_string();
+    println!("| host | resident bytes a call |");
+    println!("|---|---:|");
+    for host in ["ours", "wasmtime"] {
+        let this = std::env::current_exe().expect("this program has a path");
+        let args = ["--suspended-by", host, "--suspended", &number];
+        let output = std::process::Command::new(this).args(args).output();
+        let output = output.expect("it runs");
+        print!("{}", String::from_utf8_lossy(&output.stdout));
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// What one suspended call takes on a host, by what the system says this process has.
+fn suspended_by(host: &str, number: Option<String>) {
+    let number = calls(number);
+    let mut seen = Vec::new();
+    if !suspend(host, number, &mut || seen.push(resident())) {
+        println!("| {host} | not built: the feature `peers-host` is off |");
+        return;
+    }
+    let (before, after) = (seen[0], seen[seen.len() - 1]);
+    let each = after.saturating_sub(before) / u64::from(number);
+    println!("| {host} | {each} |");
+}
+
+/// The bytes of memory that the process has now; 0 where the system does not say.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kib.unwrap_or_default() << 10
 }
 
 /// Samples both in turn, and compares the best: what others do to the machine only makes a sample
