@@ -7,6 +7,7 @@ use common::{CALLS_ASYNC_F, Host, WAITS, WAITS_IN_EXPORT};
 use std::alloc::System;
 use std::future::{Future, pending};
 use std::pin::Pin;
+use std::task::{Context, Waker};
 use vestibule_component_host::{Component, FutureReader, Linker, Store, StreamReader, Val, stream};
 use vestibule_executor::{Budget, Executor, Handle};
 
@@ -92,6 +93,126 @@ fn begin_streams(store: &Store<()>, executor: &Handle, component: &Component) {
     executor.run_until_stalled(Budget::rounds(10)).unwrap();
 }
 
+/// Threads that wait in every way there is, and a resource type with a destructor.
+const EVERYTHING: &str = r#"(component
+  (import "f" (func $f async))
+  (component $B
+    (core module $Memory (memory (export "mem") 1))
+    (core instance $memory (instantiate $Memory))
+    (core func $new (canon waitable-set.new))
+    (core func $wait (canon waitable-set.wait (memory (core memory $memory "mem"))))
+    (core module $M
+      (import "" "new" (func $new (result i32)))
+      (import "" "wait" (func $wait (param i32 i32) (result i32)))
+      (func (export "wait") (drop (call $wait (call $new) (i32.const 0)))))
+    (core instance $m (instantiate $M (with "" (instance
+      (export "new" (func $new)) (export "wait" (func $wait))))))
+    (func (export "wait") async (canon lift (core func $m "wait") async)))
+  (instance $b (instantiate $B))
+  (core module $D (func (export "dtor") (param i32)))
+  (core instance $d (instantiate $D))
+  (type $r' (resource (rep i32) (dtor (core func $d "dtor"))))
+  (core module $Table (table (export "table") 1 funcref))
+  (core instance $table (instantiate $Table))
+  (core type $thread (func (param i32)))
+  (alias core export $table "table" (core table $t))
+  (core func $f' (canon lower (func $f)))
+  (core func $begin (canon lower (func $b "wait") async))
+  (core func $wait (canon lower (func $b "wait")))
+  (core func $set (canon waitable-set.new))
+  (core func $join (canon waitable.join))
+  (core func $inc (canon backpressure.inc))
+  (core func $resource (canon resource.new $r'))
+  (core func $thread (canon thread.new-indirect $thread (core table $t)))
+  (core func $later (canon thread.resume-later))
+  (core func $suspend (canon thread.suspend))
+  (core func $yield (canon thread.yield))
+  (core func $return (canon task.return))
+  (export $r "r" (type $r'))
+  (core func $return-r (canon task.return (result (own $r))))
+  (core module $M
+    (import "" "table" (table 1 funcref))
+    (import "" "f" (func $f))
+    (import "" "begin" (func $begin (result i32)))
+    (import "" "wait" (func $wait))
+    (import "" "set" (func $set (result i32)))
+    (import "" "join" (func $join (param i32 i32)))
+    (import "" "inc" (func $inc))
+    (import "" "resource" (func $resource (param i32) (result i32)))
+    (import "" "thread" (func $thread (param i32 i32) (result i32)))
+    (import "" "later" (func $later (param i32)))
+    (import "" "suspend" (func $suspend (result i32)))
+    (import "" "yield" (func $yield (result i32)))
+    (import "" "return-r" (func $return-r (param i32)))
+    (func $spin (param i32) (loop $l (drop (call $yield)) (br $l)))
+    (elem (i32.const 0) $spin)
+    (func (export "host") (call $f))
+    (func (export "guest") (call $wait))
+    (func (export "suspend") (drop (call $suspend)))
+    (func (export "threads")
+      (call $later (call $thread (i32.const 0) (i32.const 0)))
+      (drop (call $thread (i32.const 0) (i32.const 0)))
+      (drop (call $suspend)))
+    (func (export "set") (result i32) (local $set i32)
+      (local.set $set (call $set))
+      (call $join (i32.shr_u (call $begin) (i32.const 4)) (local.get $set))
+      (i32.or (i32.const 2) (i32.shl (local.get $set) (i32.const 4))))
+    (func (export "cb") (param i32 i32 i32) (result i32) unreachable)
+    (func (export "shut") (call $inc))
+    (func (export "make") (call $return-r (call $resource (i32.const 7)))))
+  (core instance $m (instantiate $M (with "" (instance
+    (export "table" (table $t)) (export "f" (func $f')) (export "begin" (func $begin))
+    (export "wait" (func $wait)) (export "set" (func $set)) (export "join" (func $join))
+    (export "inc" (func $inc)) (export "resource" (func $resource))
+    (export "thread" (func $thread)) (export "later" (func $later))
+    (export "suspend" (func $suspend)) (export "yield" (func $yield))
+    (export "return-r" (func $return-r))))))
+  (func (export "host") async (canon lift (core func $m "host") async))
+  (func (export "guest") async (canon lift (core func $m "guest") async))
+  (func (export "suspend") async (canon lift (core func $m "suspend") async))
+  (func (export "threads") async (canon lift (core func $m "threads") async))
+  (func (export "set") async (canon lift (core func $m "set") async (callback (core func $m "cb"))))
+  (func (export "shut") (canon lift (core func $m "shut")))
+  (func (export "make") async (result (own $r)) (canon lift (core func $m "make") async)))"#;
+
+/// Has everything in progress at a time that can be.
+fn begin_everything(store: &Store<()>, executor: &Handle, component: &Component) {
+    let mut linker = Linker::new();
+    linker
+        .root()
+        .func_async("f", |_, ()| async move {
+            pending::<()>().await;
+            Ok(())
+        })
+        .unwrap();
+    let instance = linker.instantiate(store, component).unwrap();
+    let func = |name: &str| instance.get_func(store, name).unwrap();
+    let run = || executor.run_until_stalled(Budget::rounds(10)).unwrap();
+    let mut given_up = Vec::new();
+    for name in ["host", "guest", "suspend", "threads", "set"] {
+        drop(executor.spawn(func(name).call(store, &[])).unwrap());
+        run();
+        let mut call = Box::pin(func(name).call(store, &[]));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(call.as_mut().poll(&mut cx).is_pending(), "{name}");
+        given_up.push(call);
+    }
+    let make = func("make");
+    for _ in 0..2 {
+        // Resources in the embedder's hands.
+        assert!(store.block_on(make.call(store, &[])).unwrap().is_some());
+    }
+    store.block_on(func("shut").call(store, &[])).unwrap();
+    // At the gate.
+    drop(executor.spawn(func("host").call(store, &[])).unwrap());
+    run();
+    let live = store.counters().unwrap().live();
+    assert!(live.tasks >= 13 && live.threads >= 17, "{live:?}");
+    assert!(live.subtasks >= 6 && live.waitable_sets >= 6, "{live:?}");
+    // Cancellations that no turn has delivered yet.
+    drop(given_up);
+}
+
 /// One test, since the allocator counts for the whole process.
 #[test]
 fn stores_leave_nothing_behind() {
@@ -154,6 +275,25 @@ fn stores_leave_nothing_behind() {
         },
         100,
     );
+    let everything = host.component(EVERYTHING);
+    let with_everything = growth(
+        || {
+            let executor = Executor::new();
+            let store = Store::new(&host.engine, &executor, ());
+            begin_everything(&store, &executor, &everything);
+        },
+        100,
+    );
+    let with_everything_first = growth(
+        || {
+            let executor = Executor::new();
+            let store = Store::new(&host.engine, &executor, ());
+            begin_everything(&store, &executor, &everything);
+            drop(store);
+            executor.run_until_stalled(Budget::rounds(10)).unwrap();
+        },
+        100,
+    );
     let streams = host.component(include_str!("streams.wat"));
     let with_streams = growth(
         || {
@@ -175,13 +315,18 @@ fn stores_leave_nothing_behind() {
         100,
     );
     for (left, when) in [
-        (with_streams, "dropped with the executor"),
-        (with_streams_first, "dropped before it"),
+        (
+            with_everything,
+            "with everything in progress, dropped with the executor",
+        ),
+        (
+            with_everything_first,
+            "with everything in progress, dropped before it",
+        ),
+        (with_streams, "with streams, dropped with the executor"),
+        (with_streams_first, "with streams, dropped before it"),
     ] {
-        assert!(
-            left < 1_600,
-            "{left} bytes left by 100 stores with streams, {when}"
-        );
+        assert!(left < 1_600, "{left} bytes left by 100 stores, {when}");
     }
     assert!(
         in_flight < 1_600,
