@@ -7,6 +7,7 @@
 mod async_ours;
 #[cfg(feature = "peers-host")]
 mod async_wasmtime;
+mod engine;
 mod ours;
 #[cfg(feature = "peers-host")]
 mod wasmtime;
@@ -76,6 +77,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = ours::works()
         .into_iter()
         .chain(async_ours::works())
+        .chain(engine::works())
         .map(|(name, ours)| Case {
             name,
             per_work: match name {
@@ -98,6 +100,21 @@ pub fn cases() -> Vec<Case> {
         .collect();
     cases.sort_by_key(|case| NAMES.iter().position(|name| *name == case.name));
     cases
+}
+
+/// Compiling a component that is given as a binary, beside validating it.
+///
+/// # Panics
+///
+/// When it does not compile.
+pub fn compile_file(binary: Vec<u8>) -> Case {
+    Case {
+        name: "compile/file",
+        per_work: 1,
+        aim: Some(1.2),
+        ours: ours::compile(binary.clone()),
+        other: Some(("wasmparser", validation(binary))),
+    }
 }
 
 /// The names of the workloads, in the order of the table.
@@ -145,6 +162,12 @@ const NAMES: &[&str] = &[
     "stream-u8/guest-host/chunk=16k",
     "stream-u8/guest-host/chunk=64k",
     "stream-u8/guest-host/chunk=1m",
+    // What is ours here is the engine alone.
+    "engine/compile",
+    "engine/memories",
+    "engine/call",
+    "engine/host-call-loop",
+    "engine/nested-call-loop",
 ];
 
 /// The name of a workload that passes 4 MiB through a stream.
@@ -180,14 +203,22 @@ type Other = (&'static str, &'static str, Work);
 
 #[cfg(not(feature = "peers-host"))]
 fn others() -> Vec<Other> {
-    vec![("compile/validation-beside", "wasmparser", validation())]
+    vec![(
+        "compile/validation-beside",
+        "wasmparser",
+        validation(sample()),
+    )]
 }
 
 #[cfg(feature = "peers-host")]
 fn others() -> Vec<Other> {
     let works = wasmtime::works().into_iter().chain(async_wasmtime::works());
     let mut others: Vec<Other> = works.map(|(name, work)| (name, "wasmtime", work)).collect();
-    others.push(("compile/validation-beside", "wasmparser", validation()));
+    others.push((
+        "compile/validation-beside",
+        "wasmparser",
+        validation(sample()),
+    ));
     others
 }
 
@@ -204,8 +235,7 @@ pub fn suspend(host: &str, calls: u32, look: &mut dyn FnMut()) -> bool {
 }
 
 /// Validation alone, which every host has to do.
-fn validation() -> Work {
-    let binary = wat::parse_str(large()).expect("the sample is valid");
+fn validation(binary: Vec<u8>) -> Work {
     Box::new(move || {
         let mut validator =
             wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all());
@@ -213,6 +243,11 @@ fn validation() -> Work {
             .validate_all(&binary)
             .expect("the sample is valid");
     })
+}
+
+/// [`large`] as a binary.
+fn sample() -> Vec<u8> {
+    wat::parse_str(large()).expect("the sample is valid")
 }
 
 /// A component of two thousand core functions, some 350 KB.

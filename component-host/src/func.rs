@@ -3,6 +3,7 @@
 use crate::abi::canon_lift::canon_lift;
 use crate::abi::canon_lower::FuncInst;
 use crate::abi::canon_subtask::cancel_task;
+use crate::abi::direct::call_from_host;
 use crate::abi::host_buffer::Unwanted;
 use crate::abi::host_call::catch;
 use crate::abi::tasks::{Caller as TaskCaller, TaskId};
@@ -104,18 +105,34 @@ impl Func {
                 FuncInst::Lifted(callee) => {
                     let call = HostCall::new(as_vals);
                     // Before anything runs: what the embedder did wrong is no trap of the guest's.
-                    store.enter("call a function", at, |cx| {
-                        cx.data_mut().give(&mut args, Some(&call))
-                    })??;
-                    call.args.set(Some(args));
+                    if args.has_handles() {
+                        store.enter("call a function", at, |cx| {
+                            cx.data_mut().give(&mut args, Some(&call))
+                        })??;
+                    }
+                    let mut numbers = None;
+                    match callee.direct && !as_vals {
+                        true => numbers = Some(args),
+                        false => call.args.set(Some(args)),
+                    }
                     let base = Base::call(at, &call);
                     let phase = || Frame::Phase {
                         what: format!("the host called `{}`", callee.entry.name),
                         entered_at: at,
                     };
                     let driven = drive::run(&store, &base, "call a function", |cx| {
-                        let caller = TaskCaller::Host(Rc::clone(&call));
-                        let (task, flow) = canon_lift(cx, callee, caller)?;
+                        let (task, flow) = match numbers {
+                            // An observer is told of calls on the long way alone.
+                            Some(args) if cx.data().observer.is_none() => {
+                                call_from_host(cx, callee, &call, args)?
+                            }
+                            numbers => {
+                                if numbers.is_some() {
+                                    call.args.set(numbers);
+                                }
+                                canon_lift(cx, callee, TaskCaller::Host(Rc::clone(&call)))?
+                            }
+                        };
                         call.task.set(Some(task));
                         Ok(flow)
                     });
@@ -126,6 +143,10 @@ impl Func {
                             call.discard(&store);
                             return Err(error.with_frame(phase()));
                         }
+                    }
+                    if call.is_resolved() {
+                        let results = call.take_result();
+                        return results.map_err(|error| error.with_frame(phase()));
                     }
                     let given_up = CancelOnDrop {
                         store: Rc::downgrade(&store),
@@ -244,7 +265,10 @@ impl HostCall {
             }
         } else {
             self.result.set(Some(result));
-            aftermath.notify(self);
+            // One that begins to wait later sees that there is a result.
+            if self.is_awaited() {
+                aftermath.notify(self);
+            }
         }
     }
 
@@ -261,6 +285,13 @@ impl HostCall {
 
     pub(crate) fn cancelled(self: &Rc<Self>, aftermath: &mut Aftermath) {
         self.resolve(aftermath, Err(Error::link("the call was cancelled")));
+    }
+
+    fn is_awaited(&self) -> bool {
+        let waiter = self.waiter.take();
+        let awaited = waiter.is_some();
+        self.waiter.set(waiter);
+        awaited
     }
 
     /// Wakes whoever waits.
@@ -300,6 +331,10 @@ impl HostCall {
             });
             joined.await;
         }
+        self.take_result()
+    }
+
+    fn take_result(&self) -> Result<Transit> {
         match self.result.take() {
             Some(result) => result,
             None => Err(Error::link(

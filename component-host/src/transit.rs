@@ -19,15 +19,19 @@
 use crate::error::{Error, bug};
 use crate::types::Type;
 use crate::val::{Text, Val};
+use smallvec::SmallVec;
 use std::fmt;
 
 /// Values on their way across a boundary.
 #[derive(Default)]
 pub struct Transit {
-    words: Vec<u64>,
-    bulk: Vec<Bulk>,
+    words: Words,
+    bulk: SmallVec<[Bulk; 1]>,
     handles: Vec<Passing>,
 }
+
+/// A few need no memory of their own: most calls pass no more.
+type Words = SmallVec<[u64; 6]>;
 
 /// What does not fit in a word.
 #[derive(Debug)]
@@ -73,6 +77,10 @@ impl Transit {
         self.words.reserve(words);
     }
 
+    pub(crate) fn has_handles(&self) -> bool {
+        !self.handles.is_empty()
+    }
+
     /// The handles, and the types they were sent as.
     pub(crate) fn handles(&mut self) -> impl Iterator<Item = (&mut Val, &Type)> {
         let handles = self.handles.iter_mut();
@@ -104,8 +112,8 @@ impl fmt::Debug for Transit {
 
 /// Values that arrive, to be read in the order in which they were sent.
 pub struct Arrivals {
-    words: std::vec::IntoIter<u64>,
-    bulk: std::vec::IntoIter<Bulk>,
+    words: smallvec::IntoIter<[u64; 6]>,
+    bulk: smallvec::IntoIter<[Bulk; 1]>,
     handles: std::vec::IntoIter<Passing>,
 }
 

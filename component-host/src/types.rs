@@ -7,6 +7,7 @@
 mod display;
 mod equality;
 
+use crate::abi::flattening::{MAX_FLAT_PARAMS, scalar_core_type};
 use crate::abi::layout::{
     FlatTypes, Layout, PerPtrType, RecordLayout, VariantLayout, layout_fixed_length_list,
 };
@@ -204,6 +205,7 @@ pub(crate) struct ValueTypes {
     contents: Contents,
     /// Of the tuple they are passed as when they go by memory.
     layouts: PerPtrType<RecordLayout>,
+    flat_numbers: bool,
 }
 
 impl ResourceType {
@@ -678,7 +680,9 @@ impl FuncType {
 impl ValueTypes {
     pub(crate) fn new(types: impl Into<Box<[Type]>>) -> ValueTypes {
         let types = types.into();
+        let is_number = |t: &Type| t.contents().plain && scalar_core_type(t).is_some();
         ValueTypes {
+            flat_numbers: types.len() <= MAX_FLAT_PARAMS && types.iter().all(is_number),
             layouts: PerPtrType::new(|ptr_type| RecordLayout::new(types.iter(), ptr_type)),
             contents: Contents::of(&types, 0),
             types,
@@ -691,6 +695,11 @@ impl ValueTypes {
 
     pub(crate) fn types(&self) -> &[Type] {
         &self.types
+    }
+
+    /// Whether each is a number, a truth value, a character or flags, and all of them are flat.
+    pub(crate) fn are_flat_numbers(&self) -> bool {
+        self.flat_numbers
     }
 
     /// That of `tuple<..>` of the types.

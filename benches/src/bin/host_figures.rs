@@ -1,14 +1,18 @@
 //! Measures component hosts beside each other, and prints the table of `docs/PERFORMANCE.md`.
 //!
-//! usage: host-figures [--quick] [--only PART] [--iterations N] [--suspended [CALLS]]
+//! usage: host-figures [--quick] [--only PART] [--workload NAME] [--component FILE]
+//!        [--iterations N [--other]] [--suspended [CALLS]]
 //!
 //! `--suspended` prints what one of so many suspended calls takes of the process's memory on each
 //! host, each in a process of its own.
-//! `--iterations N` repeats ours N times without measuring, as for `valgrind --tool=callgrind`.
+//! `--iterations N` runs ours, or with `--other` what is beside it, once and then N times more, without
+//! measuring. Under `valgrind --tool=callgrind --toggle-collect='*host_figures::repeat*'` only the N
+//! are counted.
+//! `--component FILE` compiles that component instead of everything else.
 //! wasmtime is there if this was built with the feature `peers-host`.
 
 use std::time::{Duration, Instant};
-use vestibule_benches::host::{Case, SUSPENDED, Work, cases, suspend};
+use vestibule_benches::host::{Case, SUSPENDED, Work, cases, compile_file, suspend};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -24,14 +28,26 @@ fn main() {
     }
     let quick = args.iter().any(|arg| arg == "--quick");
     let only = value("--only").unwrap_or_default();
-    let mut cases: Vec<Case> = cases()
+    let workload = value("--workload");
+    let all = match value("--component") {
+        Some(file) => vec![compile_file(std::fs::read(file).expect("a component"))],
+        None => cases(),
+    };
+    let mut cases: Vec<Case> = all
         .into_iter()
         .filter(|case| case.name.contains(&only))
+        .filter(|case| workload.as_deref().is_none_or(|name| name == case.name))
         .collect();
     if let Some(iterations) = value("--iterations") {
         let iterations: u32 = iterations.parse().expect("a number of iterations");
         for case in &mut cases {
-            (0..iterations).for_each(|_| (case.ours)());
+            let other = case.other.as_mut().map(|(_, work)| work);
+            let work = match args.iter().any(|arg| arg == "--other") {
+                true => other.expect("something beside it"),
+                false => &mut case.ours,
+            };
+            work();
+            repeat(work, iterations);
         }
         return;
     }
@@ -82,6 +98,12 @@ fn resident() -> u64 {
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
     kib.unwrap_or_default() << 10
+}
+
+/// Has a name of its own, so that a profiler can be told to count this and nothing else.
+#[inline(never)]
+fn repeat(work: &mut Work, iterations: u32) {
+    (0..iterations).for_each(|_| work());
 }
 
 /// Samples both in turn, and compares the best: what others do to the machine only makes a sample

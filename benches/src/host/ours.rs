@@ -135,6 +135,11 @@ fn compile_and_instantiate(ours: &Rc<Ours>) -> Vec<(&'static str, Work)> {
     ]
 }
 
+pub(super) fn compile(binary: Vec<u8>) -> Work {
+    let engine = Engine::default();
+    Box::new(move || drop(Component::new(&engine, black_box(&binary)).expect("it compiles")))
+}
+
 fn from_host(guest: &Rc<Guest>) -> Vec<(&'static str, Work)> {
     let add = guest.func::<(u32, u32), (u32,)>("callee#add");
     let adds = Rc::clone(guest);

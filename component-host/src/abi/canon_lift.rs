@@ -16,8 +16,8 @@ use crate::component::definitions::StringEncoding;
 use crate::engine::{self, Context, CoreFunc, CoreMemory, CoreVal, Run};
 use crate::error::{Error, bug, trap_if};
 use crate::origin::CoreOrigin;
-use crate::store::Event;
 use crate::store::drive::SyncCall;
+use crate::store::{Event, State};
 use crate::transit::Transit;
 use crate::trap::Trap;
 use crate::types::FuncType;
@@ -31,7 +31,9 @@ pub(crate) struct Lifted {
     pub(crate) ty: Arc<FuncType>,
     pub(crate) opts: Rc<CanonicalOptions>,
     pub(crate) inst: InstanceId,
-    pub(crate) entry: Entry,
+    pub(crate) entry: Rc<Entry>,
+    /// Whether calls may go the short way (`abi/direct.rs`).
+    pub(crate) direct: bool,
 }
 
 /// Spec: ## Canonical ABI Options
@@ -40,17 +42,24 @@ pub(crate) struct CanonicalOptions {
     pub(crate) string_encoding: StringEncoding,
     pub(crate) ptr_type: PtrType,
     pub(crate) memory: Option<CoreMemory>,
-    pub(crate) realloc: Option<CoreFunc>,
+    pub(crate) realloc: Option<Realloc>,
     pub(crate) post_return: Option<CoreFunc>,
     pub(crate) async_: bool,
     pub(crate) callback: Option<CoreFunc>,
     pub(crate) origins: OptionOrigins,
 }
 
+/// The `realloc` of the options.
+#[derive(Debug)]
+pub(crate) struct Realloc {
+    pub(crate) func: CoreFunc,
+    /// As what its threads enter the instance.
+    pub(crate) entry: Rc<Entry>,
+}
+
 /// Where the functions among the options come from, for errors.
 #[derive(Debug, Default)]
 pub(crate) struct OptionOrigins {
-    pub(crate) realloc: CoreOrigin,
     pub(crate) post_return: CoreOrigin,
     pub(crate) callback: CoreOrigin,
 }
@@ -114,28 +123,8 @@ pub(crate) fn canon_lift(
     callee: &Rc<Lifted>,
     caller: Caller,
 ) -> Result<(TaskId, Flow), Error> {
-    let state = cx.data_mut();
-    state.check_enter(callee.inst)?;
-    let subtask = match &caller {
-        Caller::Subtask(subtask) => Some(*subtask),
-        Caller::Host(_) | Caller::Internal(_) => None,
-    };
-    let task = state.new_task(callee, caller)?;
-    let thread = state.task(task)?.implicit_thread;
-    if let Some(subtask) = subtask {
-        state.subtask_mut(subtask)?.callee = Callee::Task(task);
-    }
+    let (task, thread) = begin_task(cx.data_mut(), callee, caller)?;
     let synchronous = !callee.ty.is_async();
-    if synchronous {
-        let depth = state.native.len();
-        state.sync_calls.push(SyncCall {
-            task,
-            thread,
-            inst: callee.inst,
-            depth,
-            cancel: None,
-        });
-    }
     let observed = cx.data().observer.is_some();
     if observed {
         let component = cx.data().path(callee.inst);
@@ -158,6 +147,35 @@ pub(crate) fn canon_lift(
     } else {
         Ok((task, Flow::Paused))
     }
+}
+
+/// Makes the task of a call, and its thread; a synchronous call is in progress from now on.
+pub(crate) fn begin_task(
+    state: &mut State,
+    callee: &Rc<Lifted>,
+    caller: Caller,
+) -> Result<(TaskId, ThreadId), Error> {
+    state.check_enter(callee.inst)?;
+    let subtask = match &caller {
+        Caller::Subtask(subtask) => Some(*subtask),
+        Caller::Host(_) | Caller::Internal(_) => None,
+    };
+    let task = state.new_task(callee, caller)?;
+    let thread = state.task(task)?.implicit_thread;
+    if let Some(subtask) = subtask {
+        state.subtask_mut(subtask)?.callee = Callee::Task(task);
+    }
+    if !callee.ty.is_async() {
+        let depth = state.native.len();
+        state.sync_calls.push(SyncCall {
+            task,
+            thread,
+            inst: callee.inst,
+            depth,
+            cancel: None,
+        });
+    }
+    Ok((task, thread))
 }
 
 /// Runs guest code inside a host function. Nothing else bounds how deep guest and host may call
@@ -223,7 +241,9 @@ pub(crate) fn enter_implicit_thread(
             lower_args(cx, task_id, &callee, &caller)?
         }
     };
-    engine::call(cx, callee.core, &flat_args, callee.flat_results()).map(Entered::Called)
+    let run = engine::call(cx, callee.core, &flat_args, callee.flat_results());
+    cx.data_mut().keep_vals(flat_args);
+    run.map(Entered::Called)
 }
 
 fn lower_args(
@@ -234,7 +254,7 @@ fn lower_args(
 ) -> Result<Vec<CoreVal>, Error> {
     let args = on_start(cx, caller)?;
     let peer = peer(caller);
-    let mut flat_args = Vec::new();
+    let mut flat_args = cx.data_mut().spare_vals();
     let mut lower = LiftLowerContext::new(cx, &callee.opts, callee.inst, Scope::Task(task), peer);
     lower_flat_values(
         &mut lower,
@@ -336,6 +356,16 @@ fn return_sync(
         Transit::new()
     };
     task_return(cx, task, results)?;
+    post_return(cx, thread, callee, flat_results)
+}
+
+/// Gives the core function of the option `post-return` its chance to clean up.
+pub(crate) fn post_return(
+    cx: &mut Context<'_>,
+    thread: ThreadId,
+    callee: &Lifted,
+    flat_results: &[CoreVal],
+) -> Result<(), Error> {
     if let Some(post_return) = callee.opts.post_return {
         cx.data_mut().thread_mut(thread)?.frame = CoreFrame::PostReturn;
         cx.data_mut().instance_mut(callee.inst).may_leave = false;

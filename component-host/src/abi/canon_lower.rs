@@ -2,6 +2,7 @@
 
 use super::canon_lift::{CanonicalOptions, Lifted, canon_lift};
 use super::component_instances::{Handle, InstanceId};
+use super::direct::{self, call_guest};
 use super::finish::{Finish, Then};
 use super::flattening::{MAX_FLAT_ASYNC_PARAMS, MAX_FLAT_PARAMS, MAX_FLAT_RESULTS};
 use super::host_call::call_host;
@@ -12,6 +13,7 @@ use crate::component::definitions::Name;
 use crate::engine::{Context, CoreVal, HostOutcome};
 use crate::error::{Error, bug, trap_if};
 use crate::func::HostFunc;
+use crate::store::State;
 use crate::trap::Trap;
 use crate::types::FuncType;
 use std::cell::Cell;
@@ -25,6 +27,8 @@ pub(crate) struct Lowered {
     pub(crate) import: Name,
     /// Whether it was called.
     pub(crate) called: Cell<bool>,
+    /// Whether calls may go the short way (`abi/direct.rs`).
+    pub(crate) direct: bool,
     pub(crate) opts: CanonicalOptions,
     /// The instance that calls it.
     pub(crate) inst: InstanceId,
@@ -81,10 +85,32 @@ pub(crate) fn canon_lower(
         Trap::CannotLeaveComponent
     );
     state.check_waitables(1)?;
+    // An observer is told of calls on the long way alone.
+    if lowered.direct && state.observer.is_none() {
+        return match &lowered.func {
+            FuncInst::Lifted(callee) => call_guest(cx, lowered, callee, flat_args, results),
+            FuncInst::Host(host) if !host.start_safe && state.in_start() => {
+                long_way(cx, lowered, flat_args, results)
+            }
+            FuncInst::Host(host) => direct::call_host(cx, lowered, host, flat_args, results),
+        };
+    }
+    long_way(cx, lowered, flat_args, results)
+}
+
+/// Calls a lowered function with values of any type, asynchronously or not.
+fn long_way(
+    cx: &mut Context<'_>,
+    lowered: &Rc<Lowered>,
+    flat_args: &[CoreVal],
+    results: &mut [CoreVal],
+) -> Result<HostOutcome, Error> {
+    let state = cx.data_mut();
     let caller = state.current_thread()?;
-    let mut subtask = Subtask::new(Rc::clone(lowered), caller, flat_args.to_vec());
-    subtask.first_call =
-        !lowered.called.replace(true) && state.called_imports.insert(lowered.import.clone());
+    let mut args = state.spare_vals();
+    args.extend_from_slice(flat_args);
+    let mut subtask = Subtask::new(Rc::clone(lowered), caller, args);
+    subtask.first_call = state.is_first_call(lowered);
     let id = state.subtasks.insert(subtask);
     match &lowered.func {
         FuncInst::Host(host) => call_host(cx, &Rc::clone(host), id)?,
@@ -97,15 +123,32 @@ pub(crate) fn canon_lower(
             }
         }
     }
+    finish_and_write(cx, id, results)
+}
+
+/// [`finish_lower`], in the host function that the guest called.
+pub(crate) fn finish_and_write(
+    cx: &mut Context<'_>,
+    id: SubtaskId,
+    results: &mut [CoreVal],
+) -> Result<HostOutcome, Error> {
     match finish_lower(cx, id)? {
         Finish::Values(values) => {
             write_results(results, &values)?;
+            cx.data_mut().keep_vals(values);
             Ok(HostOutcome::Return)
         }
         Finish::Block(block) => {
             cx.data_mut().pending = Some(block);
             Ok(HostOutcome::Suspend)
         }
+    }
+}
+
+impl State {
+    /// Whether an import is called for the first time in this store; the next time it is not.
+    pub(crate) fn is_first_call(&mut self, lowered: &Lowered) -> bool {
+        !lowered.called.replace(true) && self.called_imports.insert(lowered.import.clone())
     }
 }
 

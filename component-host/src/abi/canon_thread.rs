@@ -8,6 +8,7 @@ use crate::error::{Error, trap_if};
 use crate::origin::CoreOrigin;
 use crate::store::State;
 use crate::trap::Trap;
+use std::rc::Rc;
 
 /// What a thread does with itself when it switches to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub(crate) fn thread_new_indirect(
         name: state.unnamed.clone(),
         core: CoreOrigin::Element(fi),
     };
-    let thread = state.new_thread(inst, Some(task), entry);
+    let thread = state.new_thread(inst, Some(task), Rc::new(entry));
     state.thread_mut(thread)?.state = ThreadState::Suspended(Continuation::Start { func, arg: c });
     state.register_thread(task, thread)?;
     Ok(state.thread(thread)?.index.unwrap_or(0))

@@ -8,7 +8,7 @@ use super::options::{LiftLower, Peer, PtrType};
 use super::resource_state::{ResourceHandle, ResourceImpl};
 use super::subtask_state::SubtaskId;
 use super::tasks::TaskId;
-use super::threads::{Entry, Role};
+use super::threads::Entry;
 use crate::arena::Id;
 use crate::component::definitions::StringEncoding;
 use crate::engine::{self, Context, CoreFunc, CoreVal, Run};
@@ -17,6 +17,7 @@ use crate::transit::Transit;
 use crate::trap::Trap;
 use crate::types::{ResourceType, Type};
 use crate::val::{ErrorContextAny, FutureAny, ResourceAny, StreamAny, Val};
+use std::rc::Rc;
 
 /// What lifting and lowering need to know of the instance whose values they read and write.
 pub(crate) struct LiftLowerContext<'a, 'b> {
@@ -34,7 +35,7 @@ pub(crate) struct LiftLowerContext<'a, 'b> {
 }
 
 /// How many bytes of values the host handles in about the time of one interpreted instruction.
-const BYTES_PER_FUEL: u64 = 32;
+pub(crate) const BYTES_PER_FUEL: u64 = 32;
 
 /// `borrow_scope`
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +119,7 @@ impl LiftLower for LiftLowerContext<'_, '_> {
         alignment: u32,
         new_byte_length: u64,
     ) -> Result<u64, Error> {
-        let Some(realloc) = self.opts.realloc else {
+        let Some(realloc) = &self.opts.realloc else {
             return Err(bug!("a value needs `realloc`, and the function has none"));
         };
         let args = [old, old_byte_length, u64::from(alignment), new_byte_length];
@@ -127,12 +128,8 @@ impl LiftLower for LiftLowerContext<'_, '_> {
             PtrType::I32 => CoreVal::I32(arg as u32 as i32),
             PtrType::I64 => CoreVal::I64(arg as i64),
         });
-        let entry = Entry {
-            role: Role::Realloc,
-            name: self.cx.data().unnamed.clone(),
-            core: self.opts.origins.realloc.clone(),
-        };
-        match call_without_leaving(self.cx, self.inst, entry, realloc, &args, 1)? {
+        let entry = Rc::clone(&realloc.entry);
+        match call_without_leaving(self.cx, self.inst, entry, realloc.func, &args, 1)? {
             Some(CoreVal::I32(ptr)) => Ok(u64::from(ptr as u32)),
             Some(CoreVal::I64(ptr)) => Ok(ptr as u64),
             other => Err(bug!("realloc returned {other:?}")),
@@ -290,7 +287,7 @@ fn check_resource(resource: &ResourceAny, rt: ResourceType) -> Result<(), Error>
 pub(crate) fn call_without_leaving(
     cx: &mut Context<'_>,
     inst: InstanceId,
-    entry: Entry,
+    entry: Rc<Entry>,
     func: CoreFunc,
     args: &[CoreVal],
     results: usize,

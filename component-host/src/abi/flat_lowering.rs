@@ -12,13 +12,17 @@ use super::strings::store_string_into_range;
 use crate::error::{Error, bug};
 use crate::transit::Arrivals;
 use crate::types::Type;
+use smallvec::SmallVec;
+
+/// The bits of core values, of which few calls have more.
+pub(crate) type Bits = SmallVec<[u64; 8]>;
 
 /// Appends the bits of each core value of the next value.
 pub(crate) fn lower_flat<C: LiftLower>(
     cx: &mut C,
     from: &mut Arrivals,
     t: &Type,
-    flat: &mut Vec<u64>,
+    flat: &mut Bits,
 ) -> Result<(), Error> {
     match t {
         Type::String => {

@@ -1,5 +1,6 @@
 //! Calls host functions: plain ones at once, async ones polled once and then by the executor.
 
+use super::canon_lower::Lowered;
 use super::host_buffer::Unwanted;
 use super::options::Peer;
 use super::resolve::{resolve_subtask, start_subtask};
@@ -11,7 +12,7 @@ use crate::engine::Context;
 use crate::error::{Error, ErrorKind};
 use crate::func::{HostFunc, HostFuture, HostKind};
 use crate::store::drive::{self, Base};
-use crate::store::{Blame, Discarded, Event, StoreInner};
+use crate::store::{Blame, Discarded, Event, State, StoreInner};
 use crate::transit::Transit;
 use std::any::Any;
 use std::future::Future;
@@ -33,12 +34,11 @@ pub(crate) fn call_host(
     }
     cx.data_mut().totals.host_calls += 1;
     let args = start_subtask(cx, id, Peer::Host, host.as_vals)?;
-    let frames = HostFrames::new(cx, host, id)?;
     let observed = cx.data().observer.is_some();
     if observed {
-        frames.tell_of_call(cx);
+        tell_of_call(cx.data(), id)?;
     }
-    let called = call_kind(cx, host, id, args, frames);
+    let called = call_kind(cx, host, id, args);
     if observed {
         cx.data().emit(|_| Event::HostReturned);
     }
@@ -50,12 +50,11 @@ fn call_kind(
     host: &Rc<HostFunc>,
     id: SubtaskId,
     args: Transit,
-    frames: HostFrames,
 ) -> Result<(), Error> {
     match &host.kind {
         HostKind::Plain(function) => {
             let result = watched(cx.data(), host, || catch(|| function(args)));
-            let result = result.map_err(|error| frames.add(error))?;
+            let result = result.map_err(|error| named(cx.data(), host, id, error))?;
             resolve_subtask(cx, id, result, Peer::Host)
         }
         HostKind::Async(function) => {
@@ -64,14 +63,14 @@ fn call_kind(
                 let polled = poll(&mut future, Waker::noop());
                 Ok((future, polled))
             });
-            let (future, polled) = begun.map_err(|error| frames.add(error))?;
+            let (future, polled) = begun.map_err(|error| named(cx.data(), host, id, error))?;
             match polled {
                 Poll::Ready(result) => {
                     drop_caught(future);
-                    let result = result.map_err(|error| frames.add(error))?;
+                    let result = result.map_err(|error| named(cx.data(), host, id, error))?;
                     resolve_subtask(cx, id, result, Peer::Host)
                 }
-                Poll::Pending => spawn(cx, id, future, frames),
+                Poll::Pending => spawn(cx, id, future, host),
             }
         }
     }
@@ -89,7 +88,7 @@ fn not_start_safe(cx: &Context<'_>, host: &HostFunc, id: SubtaskId) -> Error {
     ));
     let error = Error::from(refused).with_frame(not_run);
     match state.subtask(id) {
-        Ok(subtask) => error.with_frame(state.import_frame(subtask)),
+        Ok(subtask) => error.with_frame(state.import_frame(&subtask.lowered, subtask.first_call)),
         Err(_) => error,
     }
 }
@@ -100,14 +99,14 @@ fn spawn(
     cx: &mut Context<'_>,
     id: SubtaskId,
     future: HostFuture,
-    frames: HostFrames,
+    host: &Rc<HostFunc>,
 ) -> Result<(), Error> {
     let state = cx.data_mut();
-    let name = frames.host.name.to_string();
+    let name = host.name.to_string();
     let task = HostTask {
         store: state.store.clone(),
         subtask: id,
-        frames: Some(frames),
+        host: Rc::clone(host),
         progress: Progress::Running(future),
     };
     let task = state
@@ -126,7 +125,7 @@ fn spawn(
 struct HostTask {
     store: Weak<StoreInner>,
     subtask: SubtaskId,
-    frames: Option<HostFrames>,
+    host: Rc<HostFunc>,
     progress: Progress,
 }
 
@@ -161,9 +160,7 @@ impl Future for HostTask {
         let Progress::Ready(result) = std::mem::replace(&mut this.progress, Progress::Done) else {
             return Poll::Ready(());
         };
-        if let Some(frames) = this.frames.take() {
-            complete(&store, this.subtask, frames, result);
-        }
+        complete(&store, this.subtask, &this.host, result);
         Poll::Ready(())
     }
 }
@@ -184,7 +181,7 @@ impl Drop for HostTask {
 fn complete(
     store: &Rc<StoreInner>,
     id: SubtaskId,
-    frames: HostFrames,
+    host: &HostFunc,
     result: Result<Transit, Error>,
 ) {
     let call = store.take().and_then(|mut taken| {
@@ -207,51 +204,44 @@ fn complete(
         });
         match result {
             Ok(values) => resolve_subtask(cx, id, values, Peer::Host)?,
-            Err(error) => return Err(frames.add(error)),
+            Err(error) => return Err(named(cx.data(), host, id, error)),
         }
         cx.data_mut().blame = None;
         Ok(Flow::Returned)
     });
 }
 
-/// Whom to name when a host function fails.
-struct HostFrames {
-    host: Rc<HostFunc>,
-    import: Frame,
+fn tell_of_call(state: &State, id: SubtaskId) -> Result<(), Error> {
+    let subtask = state.subtask(id)?;
+    let component = state.path(subtask.lowered.inst);
+    state.emit(|_| Event::HostCall {
+        component: &component,
+        import: &subtask.lowered.import,
+        first_call: subtask.first_call,
+    });
+    Ok(())
 }
 
-impl HostFrames {
-    fn new(cx: &Context<'_>, host: &Rc<HostFunc>, id: SubtaskId) -> Result<HostFrames, Error> {
-        let state = cx.data();
-        let import = state.import_frame(state.subtask(id)?);
-        Ok(HostFrames {
-            host: Rc::clone(host),
-            import,
-        })
+/// Names in an error the host function that failed, and the import through which it was called.
+fn named(state: &State, host: &HostFunc, id: SubtaskId, error: Error) -> Error {
+    match state.subtask(id) {
+        Ok(subtask) => host_failure(state, host, &subtask.lowered, subtask.first_call, error),
+        Err(_) => error.of_host_function().with_frame(host.frame()),
     }
+}
 
-    fn tell_of_call(&self, cx: &Context<'_>) {
-        if let Frame::Import {
-            component,
-            name,
-            first_call,
-            ..
-        } = &self.import
-        {
-            cx.data().emit(|_| Event::HostCall {
-                component,
-                import: name,
-                first_call: *first_call,
-            });
-        }
-    }
-
-    fn add(&self, error: Error) -> Error {
-        error
-            .of_host_function()
-            .with_frame(self.host.frame())
-            .with_frame(self.import.clone())
-    }
+/// As [`named`], for a call without a subtask.
+pub(crate) fn host_failure(
+    state: &State,
+    host: &HostFunc,
+    lowered: &Lowered,
+    first_call: bool,
+    error: Error,
+) -> Error {
+    error
+        .of_host_function()
+        .with_frame(host.frame())
+        .with_frame(state.import_frame(lowered, first_call))
 }
 
 fn poll(future: &mut HostFuture, waker: &Waker) -> Poll<Result<Transit, Error>> {

@@ -112,6 +112,9 @@ impl State {
     ///
     /// `Resource` when the host may not give one of them; then nothing has changed.
     pub(crate) fn give(&mut self, values: &mut Transit, call: Option<&Rc<HostCall>>) -> Result<()> {
+        if !values.has_handles() {
+            return Ok(());
+        }
         let handles = values.handles();
         let parts = handles.filter_map(|(value, ty)| Some((Part::of(value)?, ty)));
         self.give_parts(parts.collect(), call)
@@ -247,6 +250,9 @@ impl State {
     /// Ends what a call lent, and returns the calls of the host's that it was passed on to.
     pub(crate) fn forget_borrows(&mut self, lender: SubtaskId) -> Vec<Rc<HostCall>> {
         let resources = &mut self.host_resources;
+        if resources.lent_with.is_empty() && resources.passed_on.is_empty() {
+            return Vec::new();
+        }
         for id in resources.lent_with.remove(&lender).into_iter().flatten() {
             resources.borrowed.remove(&id);
         }

@@ -94,7 +94,7 @@ pub(crate) fn lift_scalar<C: LiftLower>(
 }
 
 /// The word of a number, a truth value, a character or flags.
-fn lift_number(bits: u64, t: &Type) -> Result<u64, Error> {
+pub(crate) fn lift_number(bits: u64, t: &Type) -> Result<u64, Error> {
     Ok(match t {
         // Any bit makes an `i32` true; only the width of a core `i32` was read.
         Type::Bool => u64::from(bits != 0),
@@ -152,11 +152,25 @@ fn load_plain(bytes: &[u8], t: &Type, out: &mut Transit) -> Result<(), Error> {
             }
         }
         _ => {
-            let bits = read_int(bytes, elem_size(t, LAYOUT))?;
-            out.word(lift_number(bits, t)?);
+            out.word(match whole_number(bytes, t) {
+                Some(word) => word,
+                None => lift_number(read_int(bytes, elem_size(t, LAYOUT))?, t)?,
+            });
             Ok(())
         }
     }
+}
+
+/// The word of a number of whose type all bytes are values: most are, and need no more than this.
+fn whole_number(bytes: &[u8], t: &Type) -> Option<u64> {
+    Some(match t {
+        Type::U8 | Type::S8 => u64::from(*bytes.first()?),
+        Type::U16 | Type::S16 => u64::from(u16::from_le_bytes(*bytes.first_chunk()?)),
+        Type::U32 | Type::S32 => u64::from(u32::from_le_bytes(*bytes.first_chunk()?)),
+        Type::U64 | Type::S64 => u64::from_le_bytes(*bytes.first_chunk()?),
+        Type::Float64 => canonicalize_nan64(f64::from_le_bytes(*bytes.first_chunk()?)).to_bits(),
+        _ => return None,
+    })
 }
 
 /// Checks a discriminant, and gives the type of the payload that follows.

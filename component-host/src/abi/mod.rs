@@ -59,6 +59,7 @@ pub(crate) mod finish;
 
 pub(crate) mod canon_lift;
 pub(crate) mod canon_lower;
+pub(crate) mod direct;
 pub(crate) mod host_call;
 mod resolve;
 mod watched;

@@ -53,6 +53,7 @@ pub(crate) fn start_subtask(
         lowered.opts.ptr_type,
     )?;
     let state = cx.data_mut();
+    state.keep_vals(flat_args);
     state.subtask_mut(id)?.out_param = out_param;
     state.subtask_progress(id);
     Ok(args)
@@ -104,7 +105,7 @@ pub(crate) fn resolve_subtask(
             return Err(error);
         }
     }
-    let mut flat_results = Vec::new();
+    let mut flat_results = cx.data_mut().spare_vals();
     if lowered.ty().result().is_some() {
         let (_, max_results) = flat_limits(lowered.opts.async_);
         let mut lower = LiftLowerContext::new(cx, &lowered.opts, lowered.inst, Scope::None, peer);

@@ -78,12 +78,19 @@ pub(crate) fn lower_scalar<C: LiftLower>(
             Val::ErrorContext(error_context) => cx.lower_error_context(&error_context)?,
             other => return Err(bug!("{} among the values of type {t}", other.kind())),
         },
-        // Sign-extended to the width of the core value, and no further.
-        Type::S8 => return Ok(u64::from(i32::from(from.word()? as i8) as u32)),
-        Type::S16 => return Ok(u64::from(i32::from(from.word()? as i16) as u32)),
-        _ => return from.word(),
+        _ => return Ok(lower_number(t, from.word()?)),
     };
     Ok(u64::from(index))
+}
+
+/// The bits of a number's core value, zero-extended, from its word.
+pub(crate) fn lower_number(t: &Type, word: u64) -> u64 {
+    match t {
+        // Sign-extended to the width of the core value, and no further.
+        Type::S8 => u64::from(i32::from(word as i8) as u32),
+        Type::S16 => u64::from(i32::from(word as i16) as u32),
+        _ => word,
+    }
 }
 
 fn resource(from: &mut Arrivals) -> Result<ResourceAny, Error> {
@@ -130,8 +137,28 @@ fn store_plain(out: &mut [u8], from: &mut Arrivals, t: &Type) -> Result<(), Erro
                 None => Ok(()),
             }
         }
-        _ => write_int(out, from.word()?, elem_size(t, LAYOUT)),
+        _ => {
+            let word = from.word()?;
+            match write_number(out, word, t) {
+                Some(()) => Ok(()),
+                None => write_int(out, word, elem_size(t, LAYOUT)),
+            }
+        }
     }
+}
+
+/// As [`write_int`], for the types that most numbers have.
+fn write_number(out: &mut [u8], word: u64, t: &Type) -> Option<()> {
+    match t {
+        Type::Bool | Type::U8 | Type::S8 => *out.first_mut()? = word as u8,
+        Type::U16 | Type::S16 => *out.first_chunk_mut()? = (word as u16).to_le_bytes(),
+        Type::U32 | Type::S32 | Type::Float32 | Type::Char => {
+            *out.first_chunk_mut()? = (word as u32).to_le_bytes();
+        }
+        Type::U64 | Type::S64 | Type::Float64 => *out.first_chunk_mut()? = word.to_le_bytes(),
+        _ => return None,
+    }
+    Some(())
 }
 
 fn after(bytes: &mut [u8], offset: u64) -> Result<&mut [u8], Error> {

@@ -62,7 +62,7 @@ impl State {
             return Err(self.limit_refused("max_tasks"));
         }
         self.check_threads()?;
-        let thread = self.new_thread(callee.inst, None, callee.entry.clone());
+        let thread = self.new_thread(callee.inst, None, Rc::clone(&callee.entry));
         let task = self.tasks.insert(Task {
             callee: Rc::clone(callee),
             caller,

@@ -33,6 +33,7 @@ use crate::error::{Error, bug};
 use crate::origin::CoreOrigin;
 use crate::store::State;
 use crate::store::drive::GuestThread;
+use std::rc::Rc;
 use vestibule_executor::JoinHandle;
 
 pub(crate) type ThreadId = Id<Thread>;
@@ -49,7 +50,7 @@ pub(crate) struct Thread {
     pub(crate) storage: [u64; 2],
     pub(crate) state: ThreadState,
     /// Which core function it was entered by, for errors.
-    pub(crate) entry: Entry,
+    pub(crate) entry: Rc<Entry>,
     /// Which core function of its lift it last called, for errors.
     pub(crate) frame: CoreFrame,
     /// How many entries the store had had when it last began to run or to wait.
@@ -154,7 +155,7 @@ impl State {
         &mut self,
         inst: InstanceId,
         task: Option<TaskId>,
-        entry: Entry,
+        entry: Rc<Entry>,
     ) -> ThreadId {
         self.threads.insert(Thread {
             inst,
@@ -314,7 +315,7 @@ pub(crate) fn resume(cx: &mut Context<'_>, id: ThreadId) -> Result<Flow, Error> 
 }
 
 /// A thread that left the native stack may have named the one that takes its place.
-fn switch(cx: &mut Context<'_>, mut flow: Flow) -> Result<Flow, Error> {
+pub(crate) fn switch(cx: &mut Context<'_>, mut flow: Flow) -> Result<Flow, Error> {
     while flow == Flow::Returned
         && let Some(next) = cx.data_mut().switch_to.take()
     {

@@ -1,7 +1,7 @@
 //! Spec: ## Lifting and Lowering Values
 
 use super::flat_lifting::{CoreValueIter, lift_flat};
-use super::flat_lowering::lower_flat;
+use super::flat_lowering::{Bits, lower_flat};
 use super::flattening::flat_ptr;
 use super::loading::{charge_elements, in_bounds, is_aligned, load_tuple};
 use super::options::LiftLower;
@@ -67,7 +67,7 @@ pub(crate) fn lower_flat_values<C: LiftLower>(
     let tuple = ts.layout(ptr_type);
     let mut from = vs.read();
     if let Some(flat_types) = ts.flat(max_flat, ptr_type) {
-        let mut flat = Vec::with_capacity(flat_types.len());
+        let mut flat = Bits::new();
         for t in ts.types() {
             lower_flat(cx, &mut from, t, &mut flat)?;
         }

@@ -1,9 +1,10 @@
 //! Follows one core module through validation: what the engine lacks for it, and its own types.
 //!
-//! A module is validated twice, but for its function bodies: by the validator of the whole
-//! component, which accepts what the official test suite has in it, and by a stricter one that knows
-//! only what the engine runs. Where the stricter one stops is what the engine lacks; that is no
-//! error yet, since a module that is never compiled needs no engine.
+//! What a module declares is validated twice: by the validator of the whole component, which accepts
+//! what the official test suite has in it, and by a stricter one that knows only what the engine
+//! runs. Function bodies are most of a module, and are validated once, with the stricter features.
+//! Where that fails is what the engine lacks; it is no error yet, since a module that is never
+//! compiled needs no engine.
 
 use super::decode::{invalid, position};
 use super::decode_types::core_func_type_def;
@@ -135,16 +136,37 @@ impl OpenModule {
             }
             _ => {}
         }
-        // A body is validated once, by the stricter validator while there is one.
-        let strict = self.strictly(|validator| match validator.payload(payload)? {
-            ValidPayload::Func(function, body) => validate_body(function, &body, allocations),
-            _ => Ok(()),
-        });
-        match valid {
-            ValidPayload::Func(function, body) if !strict => {
-                validate_body(function, &body, allocations).map_err(invalid)
+        if let ValidPayload::Func(function, body) = valid {
+            return self.body(function, &body, allocations);
+        }
+        match payload {
+            // What is exported was looked at where it is defined, and bodies are validated with
+            // what the first validator knows of the module.
+            Payload::ExportSection(_)
+            | Payload::CodeSectionStart { .. }
+            | Payload::CustomSection(_) => {}
+            _ => {
+                self.strictly(|validator| validator.payload(payload).map(drop));
             }
-            _ => Ok(()),
+        }
+        Ok(())
+    }
+
+    /// Validates a body once: for what the engine runs, as long as the module needs no more.
+    fn body(
+        &mut self,
+        function: FuncToValidate<ValidatorResources>,
+        body: &FunctionBody<'_>,
+        allocations: &mut FuncValidatorAllocations,
+    ) -> Result<()> {
+        let strict = FuncToValidate {
+            resources: function.resources.clone(),
+            features: engine_features(),
+            ..function
+        };
+        match self.strictly(|_| validate_body(strict, body, allocations)) {
+            true => Ok(()),
+            false => validate_body(function, body, allocations).map_err(invalid),
         }
     }
 

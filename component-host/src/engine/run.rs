@@ -193,22 +193,83 @@ pub(crate) fn host_func(
             .map(core_type)
             .collect::<Result<Vec<_>, _>>()?,
     );
+    let all_i32 = |types: &[wasmi::ValType]| types.iter().all(|ty| *ty == wasmi::ValType::I32);
+    if all_i32(ty.params())
+        && all_i32(ty.results())
+        && let Some(func) = trampoline(cx, (ty.params().len(), ty.results().len()), index, call)
+    {
+        return Ok(func);
+    }
     Ok(CoreFunc::new(
         &mut *cx,
         ty,
-        move |mut caller, params, results| {
-            use wasmi::AsContextMut as _;
-            let mut cx: Context<'_> = caller.as_context_mut();
-            match call(&mut cx, index, params, results) {
-                Ok(HostOutcome::Return) => Ok(()),
-                Ok(HostOutcome::Suspend) => Err(wasmi::Error::host(Signal::Suspend)),
-                Err(error) => {
-                    cx.data_mut().abort = Some(error);
-                    Err(wasmi::Error::host(Signal::Abort))
-                }
-            }
-        },
+        move |caller, params, results| enter(caller, index, call, params, results),
     ))
+}
+
+/// Runs `call` for the engine.
+fn enter(
+    mut caller: wasmi::Caller<'_, State>,
+    index: usize,
+    call: HostFn,
+    params: &[CoreVal],
+    results: &mut [CoreVal],
+) -> Result<(), wasmi::Error> {
+    use wasmi::AsContextMut as _;
+    let mut cx: Context<'_> = caller.as_context_mut();
+    match call(&mut cx, index, params, results) {
+        Ok(HostOutcome::Return) => Ok(()),
+        Ok(HostOutcome::Suspend) => Err(wasmi::Error::host(Signal::Suspend)),
+        Err(error) => {
+            cx.data_mut().abort = Some(error);
+            Err(wasmi::Error::host(Signal::Abort))
+        }
+    }
+}
+
+/// A host function of so many parameters and results, all of them `i32`: most are. The engine
+/// allocates memory in each call of one whose types are not known to the compiler.
+fn trampoline(
+    cx: &mut Context<'_>,
+    arity: (usize, usize),
+    index: usize,
+    call: HostFn,
+) -> Option<CoreFunc> {
+    macro_rules! wrap {
+        ($($param:ident)*) => {
+            match arity.1 {
+                0 => CoreFunc::wrap(
+                    &mut *cx,
+                    move |caller: wasmi::Caller<'_, State>, $($param: i32),*| {
+                        enter(caller, index, call, &[$(CoreVal::I32($param)),*], &mut [])
+                    },
+                ),
+                1 => CoreFunc::wrap(
+                    &mut *cx,
+                    move |caller: wasmi::Caller<'_, State>, $($param: i32),*| {
+                        let mut result = [CoreVal::I32(0)];
+                        enter(caller, index, call, &[$(CoreVal::I32($param)),*], &mut result)?;
+                        match result {
+                            [CoreVal::I32(result)] => Ok(result),
+                            // What the dynamic kind would have panicked at.
+                            _ => Err(wasmi::Error::new("a result is of another type than i32")),
+                        }
+                    },
+                ),
+                _ => return None,
+            }
+        };
+    }
+    Some(match arity.0 {
+        0 => wrap!(),
+        1 => wrap!(a),
+        2 => wrap!(a b),
+        3 => wrap!(a b c),
+        4 => wrap!(a b c d),
+        5 => wrap!(a b c d e),
+        6 => wrap!(a b c d e f),
+        _ => return None,
+    })
 }
 
 pub(super) fn core_type(ty: &wasmparser::ValType) -> Result<wasmi::ValType, Error> {

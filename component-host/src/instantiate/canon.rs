@@ -2,11 +2,12 @@
 
 use super::Scope;
 use crate::abi::builtins::BuiltinKind;
-use crate::abi::canon_lift::{CanonicalOptions, Lifted, OptionOrigins};
+use crate::abi::canon_lift::{CanonicalOptions, Lifted, OptionOrigins, Realloc};
 use crate::abi::canon_lower::{FuncInst, Lowered};
 use crate::abi::canon_stream::EndType;
 use crate::abi::canon_task::TaskReturn;
 use crate::abi::canon_thread::{SwitchFrom, SwitchTo};
+use crate::abi::direct::{is_direct, is_direct_lift};
 use crate::abi::flattening::{FlattenContext, MAX_FLAT_PARAMS, flat_or_pointer, flatten_functype};
 use crate::abi::options::{FlattenOptions, PtrType};
 use crate::abi::resource_state::ResourceImpl;
@@ -77,16 +78,18 @@ fn lift(
         .cloned()
         .or_else(|| name_of(&scope.def.func_names, index))
         .unwrap_or_else(|| format!("func {index}").into());
+    let (ty, opts) = (scope.env.func_type(ty)?, scope.options(cx, options)?);
     let lifted = Lifted {
         core: at(&scope.core_funcs, core_func, "core function")?,
-        ty: scope.env.func_type(ty)?,
-        opts: Rc::new(scope.options(cx, options)?),
+        direct: is_direct_lift(&ty, &opts),
+        ty,
+        opts: Rc::new(opts),
         inst: scope.inst,
-        entry: Entry {
+        entry: Rc::new(Entry {
             role: Role::Export,
             name,
             core: scope.func_origin(core_func),
-        },
+        }),
     };
     scope.funcs.push(FuncInst::Lifted(Rc::new(lifted)));
     Ok(())
@@ -107,6 +110,7 @@ fn lower(cx: &mut Context<'_>, scope: &mut Scope, func: u32, options: &CanonOpti
     };
     let core = flatten_functype(flatten, func.ty(), FlattenContext::Lower);
     let lowered = Lowered {
+        direct: is_direct(&func, opts.async_),
         func,
         import,
         called: Cell::new(false),
@@ -230,11 +234,12 @@ pub(super) fn define_resource(
                 ty: Arc::new(ty),
                 opts: Rc::new(CanonicalOptions::default()),
                 inst: scope.inst,
-                entry: Entry {
+                direct: false,
+                entry: Rc::new(Entry {
                     role: Role::Destructor,
                     name: "destructor".into(),
                     core: scope.func_origin(index),
-                },
+                }),
             }))
         }
     };
@@ -348,12 +353,18 @@ impl Scope {
             string_encoding: options.string_encoding,
             ptr_type,
             memory: memory.map(|(memory, _)| memory),
-            realloc: func(options.realloc)?,
+            realloc: func(options.realloc)?.map(|func| Realloc {
+                func,
+                entry: Rc::new(Entry {
+                    role: Role::Realloc,
+                    name: cx.data().unnamed.clone(),
+                    core: origin(options.realloc),
+                }),
+            }),
             post_return: func(options.post_return)?,
             async_: options.async_,
             callback: func(options.callback)?,
             origins: OptionOrigins {
-                realloc: origin(options.realloc),
                 post_return: origin(options.post_return),
                 callback: origin(options.callback),
             },

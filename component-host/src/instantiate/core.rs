@@ -135,11 +135,12 @@ impl Walk<'_> {
             ty: Arc::new(FuncType::new(false, Vec::new(), None)),
             opts: Rc::new(CanonicalOptions::default()),
             inst,
-            entry: Entry {
+            direct: false,
+            entry: Rc::new(Entry {
                 role: Role::Start,
                 name,
                 core,
-            },
+            }),
         });
         let base = Base::start(label.into(), at, self.yields);
         let phase = || base.phase(&group);

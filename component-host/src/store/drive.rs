@@ -17,9 +17,9 @@
 
 use super::{Event, State, StoreInner, depth};
 use crate::abi::canon_lift::CoreFrame;
+use crate::abi::canon_lower::Lowered;
 use crate::abi::component_instances::InstanceId;
 use crate::abi::host_call::panic_text;
-use crate::abi::subtask_state::Subtask;
 use crate::abi::tasks::{Caller, TaskId};
 use crate::abi::threads::{
     Flow, Role, Thread, ThreadId, ThreadState, Until, continue_paused, resume,
@@ -524,7 +524,7 @@ impl State {
         if let Some(Caller::Subtask(subtask)) = task.map(|task| &task.caller)
             && let Some(subtask) = self.subtasks.get(*subtask)
         {
-            frames.push(self.import_frame(subtask));
+            frames.push(self.import_frame(&subtask.lowered, subtask.first_call));
         }
         frames
     }
@@ -538,14 +538,13 @@ impl State {
         self.native.iter().any(starts) || self.sync_calls.iter().any(|call| starts(&call.thread))
     }
 
-    /// The call of an import that a subtask is.
-    pub(crate) fn import_frame(&self, subtask: &Subtask) -> Frame {
-        let lowered = &subtask.lowered;
+    /// The call of an import.
+    pub(crate) fn import_frame(&self, lowered: &Lowered, first_call: bool) -> Frame {
         Frame::Import {
             component: self.path(lowered.inst),
             name: lowered.import.to_string(),
             ty: lowered.ty().to_string(),
-            first_call: subtask.first_call,
+            first_call,
         }
     }
 

@@ -291,6 +291,9 @@ impl StoreInner {
     }
 
     fn settle_discarded(&self, state: &mut State) {
+        if self.discarded.borrow().is_empty() && state.aftermath.unwanted.is_empty() {
+            return;
+        }
         loop {
             let discarded = std::mem::take(&mut *self.discarded.borrow_mut());
             let unwanted = std::mem::take(&mut state.aftermath.unwanted);
@@ -380,16 +383,19 @@ impl Drop for TakenStore<'_> {
         self.store.settle_discarded(core.data_mut());
         core.data_mut().begin_destructors();
         // While a run is paused, what it left waits: foreign code must not find the store free.
-        let aftermath = match core.data().is_paused() {
-            true => Aftermath::default(),
-            false => std::mem::take(&mut core.data_mut().aftermath),
+        let state = core.data_mut();
+        let aftermath = match state.is_paused() || state.aftermath.is_empty() {
+            true => None,
+            false => Some(std::mem::take(&mut state.aftermath)),
         };
-        let quiet = match core.data().is_quiet() {
+        let quiet = match state.is_quiet() {
             true => self.store.quiet_waiters.take(),
             false => Vec::new(),
         };
         self.store.core.set(Some(core));
-        aftermath.settle();
+        if let Some(aftermath) = aftermath {
+            aftermath.settle();
+        }
         for signal in quiet.iter().filter_map(Weak::upgrade) {
             signal.set();
         }

@@ -20,7 +20,7 @@ use crate::arena::Arena;
 use crate::chain::ComponentPath;
 use crate::component::definitions::Name;
 use crate::config::Config;
-use crate::engine::{self, Context, CoreFunc, Engine, Limiter};
+use crate::engine::{self, Context, CoreFunc, CoreVal, Engine, Limiter};
 use crate::error::{Error, ErrorKind, bug, trap_if};
 use crate::func::HostCall;
 use crate::trap::Trap;
@@ -97,6 +97,8 @@ pub(crate) struct State {
     /// The host's call that the last failed run belongs to.
     pub(crate) failed_call: Option<Rc<HostCall>>,
 
+    /// Vectors of core values, to be used again.
+    spare_vals: Vec<Vec<CoreVal>>,
     pub(crate) fuel: Fuel,
     pub(crate) limiter: Limiter,
     pub(crate) aftermath: Aftermath,
@@ -142,6 +144,14 @@ impl Aftermath {
     /// Tells a handle of the host's that its end has news.
     pub(crate) fn tell(&mut self, host: Rc<HostEnd>) {
         self.told.push(host);
+    }
+
+    /// Whether there is nothing to be done; what nobody wants is for the state itself.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.host_tasks.is_empty()
+            && self.garbage.is_empty()
+            && self.resolved.is_empty()
+            && self.told.is_empty()
     }
 
     /// Lets everything go.
@@ -198,6 +208,7 @@ impl State {
             abort: None,
             blame: None,
             failed_call: None,
+            spare_vals: Vec::new(),
             fuel: Fuel::new(&config),
             limiter: Limiter::new(&config),
             aftermath: Aftermath::default(),
@@ -335,6 +346,22 @@ impl State {
     /// Counts a handle that was counted before, and is given back.
     pub(crate) fn recount_handle(&mut self) {
         self.handles += 1;
+    }
+
+    /// An empty vector of core values; [`keep_vals`](State::keep_vals) takes it back.
+    pub(crate) fn spare_vals(&mut self) -> Vec<CoreVal> {
+        self.spare_vals.pop().unwrap_or_default()
+    }
+
+    /// Keeps a vector for the next call. One that is lost on the way, to an error or with a call
+    /// that waits, is only freed.
+    pub(crate) fn keep_vals(&mut self, mut vals: Vec<CoreVal>) {
+        // As many as calls inside one another are likely to use.
+        const KEPT: usize = 16;
+        if self.spare_vals.len() < KEPT && vals.capacity() > 0 {
+            vals.clear();
+            self.spare_vals.push(vals);
+        }
     }
 
     pub(crate) fn handle_count(&self) -> usize {
