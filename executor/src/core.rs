@@ -65,7 +65,6 @@ enum Life {
 /// Plain counters.
 #[derive(Default)]
 pub(crate) struct Counters {
-    pub(crate) completed: Cell<u64>,
     pub(crate) woken_local: Cell<u64>,
     pub(crate) woken_remote: Cell<u64>,
     panicked: Cell<u64>,
@@ -89,6 +88,8 @@ pub(crate) struct Core {
     pub(crate) park: Box<dyn Park>,
     pub(crate) counters: Counters,
     hooks: Option<Box<dyn Hooks>>,
+    /// Somebody follows the polls: there are hooks, or a watchdog.
+    pub(crate) observed: Cell<bool>,
     /// The stand-in of the innermost main future.
     pub(crate) main: Cell<Option<Slot>>,
     /// What is being polled, innermost.
@@ -137,6 +138,7 @@ impl Core {
             phase_depth: Cell::new(0),
             park: parts.park,
             counters: Counters::default(),
+            observed: Cell::new(parts.hooks.is_some()),
             hooks: parts.hooks,
             main: Cell::new(None),
             running: Cell::new(None),
@@ -186,7 +188,7 @@ impl Core {
         let table = &self.table;
         Metrics {
             spawned: table.spawned(),
-            completed: counters.completed.get(),
+            completed: table.spawned() - table.live() as u64,
             polls: table.polls(),
             woken_local: counters.woken_local.get(),
             woken_remote: counters.woken_remote.get(),
@@ -355,8 +357,19 @@ impl Core {
 
     /// The outcome of a task that was taken out is in its slot, or its doom: tells whoever
     /// awaits it.
+    #[inline(always)]
     fn answer(&self, slot: Slot) {
-        count(&self.counters.completed);
+        let state = slot.state();
+        if state.has(State::HANDLE) && !state.has(State::PANIC) && slot.extra() == NO_EXTRA {
+            // Nobody awaits it yet. From here on the slot is its handle's.
+            slot.update(|_| state.without(State::LIVE));
+        } else {
+            self.answer_awaited(slot);
+        }
+    }
+
+    #[inline(never)]
+    fn answer_awaited(&self, slot: Slot) {
         if slot.state().has(State::PANIC) {
             count(&self.counters.panicked);
         }
@@ -394,46 +407,48 @@ impl Core {
     #[inline]
     pub(crate) fn poll_task(self: &Rc<Self>, slot: Slot) {
         self.table.begin_poll(slot);
-        self.hook(|hooks| hooks.before_poll(TaskId::of(slot)));
+        if self.observed.get() {
+            self.hook(|hooks| hooks.before_poll(TaskId::of(slot)));
+        }
         let mark = self.mark();
-        let polled = {
-            let mut guard = self.begin_poll(slot);
-            let waker = slot.waker();
-            catch(|| slot.poll(&waker, &mut guard))
-        };
+        let done = slot.poll(self);
         self.look_at_poll(mark, Some(slot));
-        if let Ok(false) = polled {
-            self.hook(|hooks| hooks.after_poll(TaskId::of(slot), PollOutcome::Pending));
-            self.suspend(slot);
+        if self.observed.get() {
+            self.observe(slot, done);
+        }
+        if done {
+            self.end_polled(slot);
+        } else if slot.state().is_doomed() {
+            self.end_doomed(slot);
         } else {
-            self.end_polled(slot, polled.err());
+            self.table.end_poll(slot);
         }
     }
 
-    /// Ends a task whose poll returned or panicked.
-    fn end_polled(self: &Rc<Self>, slot: Slot, panic: Option<Box<dyn Any + Send>>) {
-        let outcome = match panic {
-            None => PollOutcome::Completed,
-            Some(payload) => {
-                // One panic is enough to report; a second one has the same cause.
-                if let Err(second) = catch(|| slot.drop_future()) {
-                    drop_payload(second);
-                }
-                if slot.state().has_any(State::PAYLOAD) {
-                    drop_payload(payload);
-                } else {
-                    slot.put_panic(payload);
-                }
-                PollOutcome::Panicked
-            }
+    #[cold]
+    fn observe(&self, slot: Slot, done: bool) {
+        let outcome = match done {
+            false => PollOutcome::Pending,
+            true if slot.state().has(State::PANIC) => PollOutcome::Panicked,
+            true => PollOutcome::Completed,
         };
         self.hook(|hooks| hooks.after_poll(TaskId::of(slot), outcome));
+    }
+
+    /// Ends a task whose poll returned a value or panicked.
+    #[inline(always)]
+    fn end_polled(self: &Rc<Self>, slot: Slot) {
         self.table.take(slot);
-        let after = if slot.state().has(State::PANIC) {
-            self.judge(slot)
+        if slot.state().has(State::PANIC) {
+            self.end_panicked(slot);
         } else {
-            AfterEnd::Nothing
-        };
+            self.answer(slot);
+        }
+    }
+
+    #[cold]
+    fn end_panicked(self: &Rc<Self>, slot: Slot) {
+        let after = self.judge(slot);
         self.answer(slot);
         match after {
             AfterEnd::Nothing => {}
@@ -471,34 +486,39 @@ impl Core {
         }
     }
 
-    /// Puts a pending task back, unless it was doomed meanwhile.
-    #[inline]
-    fn suspend(&self, slot: Slot) {
-        if slot.state().is_doomed() {
-            self.end_doomed(slot);
-        } else {
-            self.table.end_poll(slot);
-        }
-    }
-
     #[cold]
     fn end_doomed(&self, slot: Slot) {
         self.table.take(slot);
         self.drop_and_answer(slot);
     }
 
-    /// Notes a poll, and undoes that and what the poll left behind.
+    /// Notes a poll; `leave_poll` must follow, whatever the poll does.
     #[inline(always)]
-    pub(crate) fn begin_poll<'a>(self: &'a Rc<Self>, slot: Slot) -> PollGuard<'a> {
+    pub(crate) fn enter_poll(&self, slot: Slot) -> Entered {
         self.polls.set(self.polls.get() + 1);
-        let outer = self.running.replace(Some(slot));
-        self.show();
-        PollGuard {
-            _mark: Mark::new(),
-            core: self,
-            outer,
+        let entered = Entered {
+            outer: self.running.replace(Some(slot)),
             phases: self.phase_depth.get(),
-            ended: false,
+            _mark: Mark::new(),
+        };
+        if self.observed.get() {
+            self.show();
+        }
+        entered
+    }
+
+    /// Undoes what `enter_poll` noted; the phases that the poll left in force are discarded.
+    #[inline(always)]
+    pub(crate) fn leave_poll(self: &Rc<Self>, entered: Entered) {
+        self.running.set(entered.outer);
+        self.polls.set(self.polls.get() - 1);
+        let phases = entered.phases;
+        drop(entered);
+        if self.observed.get() {
+            self.show();
+        }
+        if self.phase_depth.get() > phases {
+            self.end_phases_above(phases);
         }
     }
 
@@ -586,37 +606,11 @@ impl Core {
     }
 }
 
-/// Restores what a poll changed; the phases it left in force are discarded.
-pub(crate) struct PollGuard<'a> {
-    core: &'a Rc<Core>,
+/// What a poll has to restore.
+pub(crate) struct Entered {
     outer: Option<Slot>,
-    _mark: Mark,
     phases: usize,
-    ended: bool,
-}
-
-impl PollGuard<'_> {
-    /// Ends the poll before the guard is dropped.
-    #[inline(always)]
-    pub(crate) fn end(&mut self) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
-        }
-        let core = self.core;
-        core.running.set(self.outer);
-        core.polls.set(core.polls.get() - 1);
-        core.show();
-        if core.phase_depth.get() > self.phases {
-            core.end_phases_above(self.phases);
-        }
-    }
-}
-
-impl Drop for PollGuard<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        self.end();
-    }
+    _mark: Mark,
 }
 
 impl Drop for Core {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use crate::core::Core;
+use crate::core::{Core, Entered};
 use crate::ids::GroupId;
 use crate::phase::OnBlock;
 use crate::refusal::{Op, Reason, Refused};
@@ -223,7 +223,10 @@ impl<'a> Main<'a> {
         cx: Option<&mut Context<'_>>,
         future: Pin<&mut F>,
     ) -> Poll<F::Output> {
-        let _poll = core.begin_poll(self.slot);
+        let _poll = MainPoll {
+            core,
+            entered: Some(core.enter_poll(self.slot)),
+        };
         core.table.count_poll();
         match cx {
             // It belongs to another executor, and so does its waker.
@@ -232,6 +235,22 @@ impl<'a> Main<'a> {
                 let waker = self.slot.waker();
                 future.poll(&mut Context::from_waker(&waker))
             }
+        }
+    }
+}
+
+/// Ends the poll of a main future, also when that panics.
+struct MainPoll<'a> {
+    core: &'a Rc<Core>,
+    /// Gone when it is dropped.
+    entered: Option<Entered>,
+}
+
+impl Drop for MainPoll<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(entered) = self.entered.take() {
+            self.core.leave_poll(entered);
         }
     }
 }

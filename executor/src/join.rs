@@ -40,6 +40,17 @@ impl JoinError {
     }
 }
 
+impl JoinError {
+    /// What a task ended with in place of a value.
+    #[cold]
+    fn of(slot: Slot) -> Self {
+        match slot.take_panic() {
+            Some(payload) => Self::Panicked(payload),
+            None => slot.state().doom().unwrap_or(Doom::ExecutorGone).into(),
+        }
+    }
+}
+
 impl From<Doom> for JoinError {
     fn from(doom: Doom) -> Self {
         match doom {
@@ -156,19 +167,16 @@ impl<T> JoinHandle<T> {
     }
 
     /// Takes the outcome of a task that has ended.
+    #[inline]
     pub(crate) fn take_outcome(&self) -> Option<Result<T, JoinError>> {
         let slot = self.task.slot();
         let state = slot.state();
-        if state.has(State::LIVE) || state.has(State::TAKEN) {
+        if state.has_any(State::LIVE.with(State::TAKEN)) {
             return None;
         }
-        slot.update(|state| state.with(State::TAKEN));
-        let outcome = match (self.task.take_value(), slot.take_panic()) {
-            (Some(value), _) => Ok(value),
-            (None, Some(payload)) => Err(JoinError::Panicked(payload)),
-            (None, None) => Err(state.doom().unwrap_or(Doom::ExecutorGone).into()),
-        };
-        Some(outcome)
+        slot.update(|_| state.with(State::TAKEN));
+        let outcome = self.task.take_value();
+        Some(outcome.ok_or_else(|| JoinError::of(slot)))
     }
 
     /// Whether the task is this executor's.
@@ -212,9 +220,10 @@ impl<T> Future for JoinHandle<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if !self.is_finished() {
             self.register(cx);
-        }
-        if !self.is_finished() {
-            return Poll::Pending;
+            // Registering may have run foreign code.
+            if !self.is_finished() {
+                return Poll::Pending;
+            }
         }
         match self.take_outcome() {
             Some(outcome) => Poll::Ready(outcome),
@@ -224,7 +233,22 @@ impl<T> Future for JoinHandle<T> {
 }
 
 impl<T> Drop for JoinHandle<T> {
+    #[inline]
     fn drop(&mut self) {
+        let slot = self.task.slot();
+        if slot.state().has_any(State::LIVE.with(State::PAYLOAD)) {
+            self.give_up();
+        } else {
+            slot.update(|state| state.without(State::HANDLE));
+            slot.retire();
+        }
+    }
+}
+
+impl<T> JoinHandle<T> {
+    /// Lets the task go, or drops the outcome that nobody took.
+    #[inline(never)]
+    fn give_up(&self) {
         /// Gives the slot up, also when the outcome's destructor panics.
         struct GiveUp(Slot);
 

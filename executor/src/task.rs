@@ -36,10 +36,11 @@ use std::mem::{ManuallyDrop, needs_drop};
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
+use std::rc::Rc;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use crate::class::{CLASSES, class_of, stride_of};
-use crate::core::{Core, PollGuard};
+use crate::core::{Core, drop_payload};
 use crate::limits;
 use crate::remote::Remote;
 use crate::state::State;
@@ -73,11 +74,9 @@ struct Header {
 
 /// What is known about a future once its type is erased.
 struct VTable {
-    poll: unsafe fn(Slot, &mut Context<'_>, &mut PollGuard<'_>) -> bool,
+    poll: unsafe fn(Slot, &Rc<Core>) -> bool,
     drop_future: unsafe fn(Slot),
     drop_value: unsafe fn(Slot),
-    /// The payload's alignment.
-    align: usize,
 }
 
 /// What a task panicked with. Boxed twice: one word, so that it makes no slot larger.
@@ -97,52 +96,60 @@ impl<F: Future> Of<F> {
         poll: poll::<F>,
         drop_future: drop_future::<F>,
         drop_value: drop_value::<F>,
-        align: align_of::<Payload<F>>(),
     };
 
     const CLASS: usize = class_of(
         size_of::<Header>()
             + size_of::<Payload<F>>()
-            // Slots are aligned to 16 bytes, their headers to 8.
-            + if align_of::<Payload<F>>() > 8 { align_of::<Payload<F>>() } else { 0 },
+            + if align_of::<Payload<F>>() > align_of::<Header>() {
+                align_of::<Payload<F>>()
+            } else {
+                0
+            },
     );
 }
 
-/// Polls the future; when it is done, leaves its output, or the panic of its destructor, which
-/// runs when the poll has ended.
-unsafe fn poll<F: Future>(slot: Slot, cx: &mut Context<'_>, guard: &mut PollGuard<'_>) -> bool {
-    let place = slot.payload(align_of::<Payload<F>>());
-    // SAFETY: rule 4: the state was FUTURE | POLLING, so a future of type F (the vtable's) is
-    // there and is this call's. A slot does not move, and its future is dropped in place.
-    let future = unsafe { Pin::new_unchecked(&mut *place.cast::<F>()) };
-    let Poll::Ready(output) = future.poll(cx) else {
-        return false;
-    };
-    guard.end();
-    slot.update(|state| state.without(State::FUTURE));
-    if needs_drop::<F>() {
-        // SAFETY: the bit was cleared: nobody else drops it, and it is not used again.
-        if let Err(payload) = catch(|| unsafe { ptr::drop_in_place(place.cast::<F>()) }) {
-            slot.put_panic(payload);
-            return true;
+/// Polls the future; true when the task is done, and then its output is there, or the panic of
+/// its poll or of its destructor, which runs when the poll has ended.
+unsafe fn poll<F: Future>(slot: Slot, core: &Rc<Core>) -> bool {
+    let place = slot.place::<F>();
+    let entered = core.enter_poll(slot);
+    let waker = slot.waker();
+    let polled = catch(|| {
+        // SAFETY: rule 4: the state was FUTURE | POLLING, so a future of type F (the vtable's)
+        // is there and is this call's. A slot does not move, and its future is dropped in place.
+        let future = unsafe { Pin::new_unchecked(&mut *place) };
+        future.poll(&mut Context::from_waker(&waker))
+    });
+    core.leave_poll(entered);
+    match polled {
+        Ok(Poll::Pending) => return false,
+        Ok(Poll::Ready(output)) => {
+            slot.update(|state| state.without(State::FUTURE));
+            // SAFETY: the bit was cleared: nobody else drops it, and it is not used again.
+            if needs_drop::<F>()
+                && let Err(payload) = catch(|| unsafe { ptr::drop_in_place(place) })
+            {
+                slot.put_panic(payload);
+                return true;
+            }
+            // SAFETY: nothing is there any more; the slot has room for an output of F.
+            unsafe { slot.place::<F::Output>().write(output) };
+            slot.update(|state| state.with(State::VALUE));
         }
+        Err(payload) => slot.fail(payload),
     }
-    // SAFETY: nothing is there any more; the slot has room for an output of F.
-    unsafe { place.cast::<F::Output>().write(output) };
-    slot.update(|state| state.with(State::VALUE));
     true
 }
 
 unsafe fn drop_future<F: Future>(slot: Slot) {
-    let place = slot.payload(align_of::<Payload<F>>());
     // SAFETY: the caller cleared FUTURE, which was set (rule 4).
-    unsafe { ptr::drop_in_place(place.cast::<F>()) };
+    unsafe { ptr::drop_in_place(slot.place::<F>()) };
 }
 
 unsafe fn drop_value<F: Future>(slot: Slot) {
-    let place = slot.payload(align_of::<Payload<F>>());
     // SAFETY: the caller cleared VALUE, which was set (rule 4).
-    unsafe { ptr::drop_in_place(place.cast::<F::Output>()) };
+    unsafe { ptr::drop_in_place(slot.place::<F::Output>()) };
 }
 
 /// One task's place, on the owner's thread; a plain pointer, good while the arena lives.
@@ -163,13 +170,18 @@ impl Slot {
         unsafe { self.chunk_ptr().as_ref() }
     }
 
+    /// Where a payload of this type is: behind the header, as its alignment demands.
     #[inline(always)]
-    fn payload(self, align: usize) -> *mut u8 {
+    fn place<T>(self) -> *mut T {
         let start = self.0.as_ptr().cast::<u8>();
         let offset = size_of::<Header>();
-        let gap = (start.addr() + offset).wrapping_neg() & (align - 1);
+        let gap = if align_of::<T>() > align_of::<Header>() {
+            (start.addr() + offset).wrapping_neg() & (align_of::<T>() - 1)
+        } else {
+            0
+        };
         // SAFETY: `Of::CLASS` has room for the gap.
-        unsafe { start.add(offset + gap) }
+        unsafe { start.add(offset + gap).cast() }
     }
 
     pub(crate) fn number(self) -> u64 {
@@ -241,12 +253,22 @@ impl Slot {
     }
 
     /// Polls the future of a task whose state is `POLLING`; true when it is done, and then its
-    /// outcome is there. `guard` ends the poll.
-    #[inline]
-    pub(crate) fn poll(self, waker: &Waker, guard: &mut PollGuard<'_>) -> bool {
+    /// outcome is there.
+    #[inline(always)]
+    pub(crate) fn poll(self, core: &Rc<Core>) -> bool {
         let vtable = self.header().vtable.get();
         // SAFETY: `Table::begin_poll` set POLLING beside FUTURE, and only one poll ends it.
-        unsafe { (vtable.poll)(self, &mut Context::from_waker(waker), guard) }
+        unsafe { (vtable.poll)(self, core) }
+    }
+
+    /// Drops a future whose poll panicked; the panic is the outcome.
+    #[cold]
+    fn fail(self, payload: Box<dyn Any + Send>) {
+        // One panic is enough to report; a second one has the same cause.
+        if let Err(second) = catch(|| self.drop_future()) {
+            drop_payload(second);
+        }
+        self.put_panic(payload);
     }
 
     /// The waker that a poll of this task is given; it is not counted, so it must not be
@@ -281,9 +303,8 @@ impl Slot {
             !self.state().has_any(State::PAYLOAD),
             "rule 4: something is there"
         );
-        let place = self.payload(self.header().vtable.get().align);
         // SAFETY: rule 4, and every payload has room for a panic's.
-        unsafe { place.cast::<Panic>().write(Box::new(payload)) };
+        unsafe { self.place::<Panic>().write(Box::new(payload)) };
         self.update(|state| state.with(State::PANIC));
     }
 
@@ -293,9 +314,8 @@ impl Slot {
             return None;
         }
         self.update(|state| state.without(State::PANIC));
-        let place = self.payload(self.header().vtable.get().align);
         // SAFETY: rule 4.
-        Some(*unsafe { place.cast::<Panic>().read() })
+        Some(*unsafe { self.place::<Panic>().read() })
     }
 
     /// Drops an outcome that nobody takes; a panic of its destructor goes through.
@@ -349,11 +369,11 @@ impl Slot {
     }
 
     /// Frees a slot that nothing refers to.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn free(self) {
-        match self.chunk().core.get() {
-            // SAFETY: rule 1 of `Chunk::core`.
-            Some(core) => unsafe { core.as_ref() }.table.arena.recycle(self),
+        match self.chunk().class.get() {
+            // SAFETY: as `Chunk::core` says.
+            Some(class) => unsafe { class.as_ref() }.recycle(self),
             None => Chunk::release(self.chunk_ptr()),
         }
     }
@@ -425,9 +445,8 @@ impl<T> Owned<T> {
             return None;
         }
         self.slot.update(|state| state.without(State::VALUE));
-        let place = self.slot.payload(self.slot.header().vtable.get().align);
         // SAFETY: rule 4, and `Arena::spawn` made T the future's output.
-        Some(unsafe { place.cast::<T>().read() })
+        Some(unsafe { self.slot.place::<T>().read() })
     }
 
     /// Runs `f`, which runs no foreign code, with the core, unless it is gone.
@@ -442,7 +461,7 @@ impl Slot {
     #[inline(always)]
     pub(crate) fn with_core<R>(self, f: impl FnOnce(&Core) -> R) -> Option<R> {
         let core = self.chunk().core.get()?;
-        // SAFETY: rule 1 of `Chunk::core`.
+        // SAFETY: as `Chunk::core` says.
         Some(f(unsafe { core.as_ref() }))
     }
 }
@@ -494,11 +513,12 @@ struct Chunk {
     owner: u64,
     /// The core, while it lives; the owner thread's alone.
     ///
-    /// 1. The core clears it at the beginning of its drop, and does not move: it may be
-    ///    followed while nothing runs that could drop the core.
+    /// The core clears both at the beginning of its drop, and does not move: they may be
+    /// followed while nothing runs that could drop the core.
     core: Cell<Option<NonNull<Core>>>,
+    /// The class its slots are free in, while the core lives; the owner thread's alone.
+    class: Cell<Option<NonNull<Class>>>,
     holds: AtomicUsize,
-    class: usize,
     stride: usize,
     capacity: usize,
     /// How many slots have been handed out at least once.
@@ -520,8 +540,7 @@ impl Chunk {
             .expect("a future fits into memory")
     }
 
-    fn allocate(class: usize, capacity: usize, arena: &Arena) -> NonNull<Self> {
-        let stride = stride_of(class);
+    fn allocate(stride: usize, capacity: usize, class: &Class, arena: &Arena) -> NonNull<Self> {
         let layout = Self::layout(stride, capacity);
         // SAFETY: the layout's size is not 0.
         let place = unsafe { alloc(layout) }.cast::<Self>();
@@ -534,8 +553,8 @@ impl Chunk {
                 remote: Arc::clone(&arena.remote),
                 owner: arena.owner,
                 core: Cell::new(arena.core.get()),
+                class: Cell::new(Some(NonNull::from(class))),
                 holds: AtomicUsize::new(1),
-                class,
                 stride,
                 capacity,
                 used: Cell::new(0),
@@ -607,11 +626,27 @@ impl Chunk {
 }
 
 /// The slots of one size.
-#[derive(Default)]
 struct Class {
     free: Cell<Option<Slot>>,
     newest: Cell<Option<NonNull<Chunk>>>,
     slots: Cell<usize>,
+}
+
+impl Class {
+    const NEW: Self = Self {
+        free: Cell::new(None),
+        newest: Cell::new(None),
+        slots: Cell::new(0),
+    };
+
+    #[inline(always)]
+    fn recycle(&self, slot: Slot) {
+        let header = slot.header();
+        header.trace.take();
+        header.number.set(0);
+        header.state.set(State::FREE);
+        header.next.set(self.free.replace(Some(slot)));
+    }
 }
 
 /// All slots of one executor. They are kept for the next tasks until it is dropped.
@@ -619,7 +654,7 @@ pub(crate) struct Arena {
     remote: Arc<Remote>,
     owner: u64,
     core: Cell<Option<NonNull<Core>>>,
-    classes: Box<[Class]>,
+    classes: [Class; CLASSES],
     chunks: RefCell<Vec<NonNull<Chunk>>>,
 }
 
@@ -630,7 +665,7 @@ impl Arena {
             remote,
             owner: crate::sync::thread_number(),
             core: Cell::new(None),
-            classes: (0..CLASSES).map(|_| Class::default()).collect(),
+            classes: [const { Class::NEW }; CLASSES],
             chunks: RefCell::default(),
         }
     }
@@ -645,9 +680,8 @@ impl Arena {
     #[inline]
     pub(crate) fn spawn<F: Future + 'static>(&self, future: F, birth: Birth) -> Owned<F::Output> {
         let slot = self.take(Of::<F>::CLASS);
-        let place = slot.payload(align_of::<Payload<F>>());
         // SAFETY: the class has room for it, and the slot was free: nothing is there.
-        unsafe { place.cast::<F>().write(future) };
+        unsafe { slot.place::<F>().write(future) };
         slot.be_born(&Of::<F>::VTABLE, birth);
         Owned {
             slot,
@@ -677,7 +711,7 @@ impl Arena {
     #[inline(never)]
     fn take_new(&self, class: usize) -> Slot {
         for Freed(slot) in self.remote.take_back() {
-            self.recycle(slot);
+            slot.free();
         }
         let of_class = &self.classes[class];
         if let Some(slot) = of_class.free.get() {
@@ -690,20 +724,11 @@ impl Arena {
         // As many again as there are, within a chunk's size.
         let capacity = of_class.slots.get().max(limits::FIRST_SLOTS);
         let capacity = capacity.min(limits::CHUNK / stride_of(class)).max(1);
-        let chunk = Chunk::allocate(class, capacity, self);
+        let chunk = Chunk::allocate(stride_of(class), capacity, of_class, self);
         self.chunks.borrow_mut().push(chunk);
         of_class.newest.set(Some(chunk));
         of_class.slots.set(of_class.slots.get() + capacity);
         Chunk::cut(chunk).expect("a new chunk has a slot")
-    }
-
-    fn recycle(&self, slot: Slot) {
-        let free = &self.classes[slot.chunk().class].free;
-        let header = slot.header();
-        header.trace.take();
-        header.number.set(0);
-        header.state.set(State::FREE);
-        header.next.set(free.replace(Some(slot)));
     }
 
     /// Follows a key that was made of a slot of this arena; `None` if its task is gone.
@@ -731,6 +756,7 @@ impl Arena {
             // SAFETY: the arena has a hold.
             let this = unsafe { chunk.as_ref() };
             this.core.set(None);
+            this.class.set(None);
             for index in 0..this.used.get() {
                 let state = Chunk::slot(chunk, index).state();
                 // An `Owned` will come; rule 1. (A task that is alive after all would leak.)
