@@ -29,7 +29,7 @@ use crate::remote::{Message, Remote};
 use crate::state::{Source, State};
 use crate::sync::{Arc, catch};
 use crate::table::{Doom, NewTask, Table, Woken};
-use crate::task::{Key, NO_EXTRA, Slot};
+use crate::task::{Key, NO_EXTRA, Polled, Slot};
 use crate::tick::Metrics;
 use crate::watch::Watched;
 
@@ -245,8 +245,23 @@ impl Core {
 
     // --- Tasks.
 
+    /// Takes in a task that is ready and has neither name nor group.
+    #[inline(always)]
+    pub(crate) fn insert_plain<F: Future + 'static>(
+        &self,
+        future: F,
+        spawned_at: &'static Location<'static>,
+    ) -> JoinHandle<F::Output> {
+        JoinHandle::new(self.table.insert_ready(future, spawned_at))
+    }
+
+    /// Whether the insertion of a ready task has to be [told](Self::tell_of) to anybody.
+    #[inline(always)]
+    pub(crate) fn is_curious(&self) -> bool {
+        self.hooks.is_some() || self.is_asleep()
+    }
+
     /// Takes a task in and says so.
-    #[inline]
     pub(crate) fn insert<F: Future + 'static>(
         self: &Rc<Self>,
         future: F,
@@ -258,30 +273,31 @@ impl Core {
         if deferred {
             self.phases.borrow_mut().defer(task.key());
         }
-        if self.hooks.is_some() {
-            let key = task.key();
-            let name = self
-                .table
-                .arena
-                .resolve(key)
-                .and_then(|slot| self.table.name(slot));
-            self.hook(|hooks| hooks.on_spawn(task.id(), name.as_deref()));
+        self.tell_of(task.key(), !deferred);
+        task
+    }
+
+    /// Says that a task was spawned.
+    pub(crate) fn tell_of(self: &Rc<Self>, key: Key, ready: bool) {
+        if self.hooks.is_some()
+            && let Some(slot) = self.table.arena.resolve(key)
+        {
+            let name = self.table.name(slot);
+            self.hook(|hooks| hooks.on_spawn(TaskId::of(slot), name.as_deref()));
         }
-        if !deferred {
+        if ready {
             self.became_ready();
         }
-        task
     }
 
     /// Makes a task or a main future ready, on the owner's thread; runs no foreign code.
     ///
-    /// Returns the core if somebody sleeps and is to be [roused](Self::rouse): a reference of
-    /// the caller's own, since what is woken then may drop the executor.
+    /// True if somebody sleeps and is to be [roused](Slot::rouse).
     #[inline(always)]
     #[must_use]
-    pub(crate) fn wake(&self, slot: Slot) -> Option<Rc<Self>> {
+    pub(crate) fn wake(&self, slot: Slot) -> bool {
         if Table::is_deaf(slot.state()) {
-            return None;
+            return false;
         }
         let (source, by) = match self.running.get() {
             Some(running) if running.state().has(State::MAIN) => (Source::MainFuture, 0),
@@ -292,17 +308,10 @@ impl Core {
         if woken != Woken::Nothing {
             count(&self.counters.woken_local);
         }
-        if woken == Woken::Queued && self.is_asleep() {
-            return self.to_be_roused();
-        }
-        None
+        woken == Woken::Queued && self.is_asleep()
     }
 
-    #[cold]
-    fn to_be_roused(&self) -> Option<Rc<Self>> {
-        self.this.upgrade()
-    }
-
+    #[inline(always)]
     fn is_asleep(&self) -> bool {
         self.parked.get() || self.armed.get()
     }
@@ -357,19 +366,8 @@ impl Core {
 
     /// The outcome of a task that was taken out is in its slot, or its doom: tells whoever
     /// awaits it.
-    #[inline(always)]
-    fn answer(&self, slot: Slot) {
-        let state = slot.state();
-        if state.has(State::HANDLE) && !state.has(State::PANIC) && slot.extra() == NO_EXTRA {
-            // Nobody awaits it yet. From here on the slot is its handle's.
-            slot.update(|_| state.without(State::LIVE));
-        } else {
-            self.answer_awaited(slot);
-        }
-    }
-
     #[inline(never)]
-    fn answer_awaited(&self, slot: Slot) {
+    fn answer(&self, slot: Slot) {
         if slot.state().has(State::PANIC) {
             count(&self.counters.panicked);
         }
@@ -393,9 +391,10 @@ impl Core {
             // Nobody awaits a set by way of another one.
             Waiter::Nobody | Waiter::Set(..) => {}
             Waiter::Ours(key) => {
-                let woken = self.table.arena.resolve(key);
-                if let Some(core) = woken.and_then(|slot| self.wake(slot)) {
-                    core.rouse();
+                if let Some(waiter) = self.table.arena.resolve(key)
+                    && self.wake(waiter)
+                {
+                    waiter.rouse();
                 }
             }
             Waiter::Foreign(waker) => self.contain(|| waker.wake()),
@@ -408,46 +407,44 @@ impl Core {
     pub(crate) fn poll_task(self: &Rc<Self>, slot: Slot) {
         self.table.begin_poll(slot);
         if self.observed.get() {
-            self.hook(|hooks| hooks.before_poll(TaskId::of(slot)));
+            self.observe_begin(slot);
         }
         let mark = self.mark();
-        let done = slot.poll(self);
+        let polled = slot.poll(self);
         self.look_at_poll(mark, Some(slot));
         if self.observed.get() {
-            self.observe(slot, done);
+            self.observe_end(slot, polled);
         }
-        if done {
-            self.end_polled(slot);
-        } else if slot.state().is_doomed() {
-            self.end_doomed(slot);
-        } else {
-            self.table.end_poll(slot);
+        match polled {
+            Polled::Pending if !slot.state().is_doomed() => self.table.end_poll(slot),
+            Polled::Pending => self.end_doomed(slot),
+            Polled::Ready if self.table.end_unawaited(slot) => {}
+            Polled::Ready => self.answer(slot),
+            Polled::Panicked => self.end_panicked(slot),
         }
     }
 
     #[cold]
-    fn observe(&self, slot: Slot, done: bool) {
-        let outcome = match done {
-            false => PollOutcome::Pending,
-            true if slot.state().has(State::PANIC) => PollOutcome::Panicked,
-            true => PollOutcome::Completed,
+    #[inline(never)]
+    fn observe_begin(&self, slot: Slot) {
+        self.hook(|hooks| hooks.before_poll(TaskId::of(slot)));
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn observe_end(&self, slot: Slot, polled: Polled) {
+        let outcome = match polled {
+            Polled::Pending => PollOutcome::Pending,
+            Polled::Ready => PollOutcome::Completed,
+            Polled::Panicked => PollOutcome::Panicked,
         };
         self.hook(|hooks| hooks.after_poll(TaskId::of(slot), outcome));
     }
 
-    /// Ends a task whose poll returned a value or panicked.
-    #[inline(always)]
-    fn end_polled(self: &Rc<Self>, slot: Slot) {
-        self.table.take(slot);
-        if slot.state().has(State::PANIC) {
-            self.end_panicked(slot);
-        } else {
-            self.answer(slot);
-        }
-    }
-
     #[cold]
+    #[inline(never)]
     fn end_panicked(self: &Rc<Self>, slot: Slot) {
+        self.table.take(slot);
         let after = self.judge(slot);
         self.answer(slot);
         match after {
@@ -487,6 +484,7 @@ impl Core {
     }
 
     #[cold]
+    #[inline(never)]
     fn end_doomed(&self, slot: Slot) {
         self.table.take(slot);
         self.drop_and_answer(slot);

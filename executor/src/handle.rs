@@ -14,7 +14,7 @@ use crate::join::JoinHandle;
 use crate::phase::{Phase, PhaseGuard, PhaseInfo, run_in};
 use crate::refusal::{Op, Reason, Refused};
 use crate::snapshot::Snapshot;
-use crate::spawn::{self, LocalSpawner, SpawnError, TaskBuilder, Whom};
+use crate::spawn::{self, LocalSpawner, SpawnError, TaskBuilder};
 use crate::spawner::Spawner;
 use crate::sync::Arc;
 use crate::tick::{Budget, Metrics, Tick};
@@ -74,18 +74,13 @@ impl Handle {
     ///
     /// Dropping the handle detaches the task. To end it: [`JoinHandle::abort`],
     /// [`JoinHandle::abort_on_drop`], [`Group::abort_all`].
+    #[inline]
     #[track_caller]
     pub fn spawn<F: Future + 'static>(
         &self,
         future: F,
     ) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
-        spawn::start(
-            &self.core,
-            Whom::default(),
-            future,
-            Op::Spawn,
-            Location::caller(),
-        )
+        spawn::start_plain(&self.core, future, Location::caller())
     }
 
     /// Prepares a task with a name or a group.

@@ -40,17 +40,6 @@ impl JoinError {
     }
 }
 
-impl JoinError {
-    /// What a task ended with in place of a value.
-    #[cold]
-    fn of(slot: Slot) -> Self {
-        match slot.take_panic() {
-            Some(payload) => Self::Panicked(payload),
-            None => slot.state().doom().unwrap_or(Doom::ExecutorGone).into(),
-        }
-    }
-}
-
 impl From<Doom> for JoinError {
     fn from(doom: Doom) -> Self {
         match doom {
@@ -133,8 +122,8 @@ impl<T> JoinHandle<T> {
     /// its poll ends.
     pub fn wake(&self) {
         let slot = self.task.slot();
-        if let Some(core) = self.task.with_core(|core| core.wake(slot)).flatten() {
-            core.rouse();
+        if self.task.with_core(|core| core.wake(slot)) == Some(true) {
+            slot.rouse();
         }
     }
 
@@ -166,17 +155,57 @@ impl<T> JoinHandle<T> {
         self.task.with_core(|core| core.this.upgrade())?
     }
 
+    /// Takes the value of a task that has ended, if it has one.
+    #[inline]
+    fn take_value(&self) -> Option<T> {
+        let slot = self.task.slot();
+        let state = slot.state();
+        if state.has(State::LIVE) || !state.has(State::VALUE) {
+            return None;
+        }
+        slot.update(|_| state.with(State::TAKEN));
+        self.task.take_value()
+    }
+
     /// Takes the outcome of a task that has ended.
     #[inline]
     pub(crate) fn take_outcome(&self) -> Option<Result<T, JoinError>> {
+        match self.take_value() {
+            Some(value) => Some(Ok(value)),
+            None => self.take_error().map(Err),
+        }
+    }
+
+    /// Takes what a task ended with in place of a value.
+    #[cold]
+    #[inline(never)]
+    fn take_error(&self) -> Option<JoinError> {
         let slot = self.task.slot();
         let state = slot.state();
         if state.has_any(State::LIVE.with(State::TAKEN)) {
             return None;
         }
-        slot.update(|_| state.with(State::TAKEN));
-        let outcome = self.task.take_value();
-        Some(outcome.ok_or_else(|| JoinError::of(slot)))
+        slot.update(|state| state.with(State::TAKEN));
+        Some(match slot.take_panic() {
+            Some(payload) => JoinError::Panicked(payload),
+            None => state.doom().unwrap_or(Doom::ExecutorGone).into(),
+        })
+    }
+
+    /// A poll that found no value.
+    #[inline(never)]
+    fn wait(&self, cx: &Context<'_>) -> Poll<Result<T, JoinError>> {
+        if !self.is_finished() {
+            self.register(cx);
+            // Registering may have run foreign code.
+            if !self.is_finished() {
+                return Poll::Pending;
+            }
+        }
+        match self.take_outcome() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => panic!("a JoinHandle was polled after it had returned its outcome"),
+        }
     }
 
     /// Whether the task is this executor's.
@@ -217,17 +246,11 @@ impl<T> JoinHandle<T> {
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if !self.is_finished() {
-            self.register(cx);
-            // Registering may have run foreign code.
-            if !self.is_finished() {
-                return Poll::Pending;
-            }
-        }
-        match self.take_outcome() {
-            Some(outcome) => Poll::Ready(outcome),
-            None => panic!("a JoinHandle was polled after it had returned its outcome"),
+        match self.take_value() {
+            Some(value) => Poll::Ready(Ok(value)),
+            None => self.wait(cx),
         }
     }
 }

@@ -14,8 +14,7 @@ use crate::extra::Waiter;
 use crate::handle::Handle;
 use crate::ids::TaskId;
 use crate::join::{JoinError, JoinHandle};
-use crate::refusal::Op;
-use crate::spawn::{self, SpawnError, Whom};
+use crate::spawn::{self, SpawnError};
 use crate::task::Key;
 
 /// Tasks of one executor, whose outcomes are taken in the order in which they end.
@@ -112,7 +111,7 @@ impl<T: 'static> JoinSet<T> {
     {
         let location = Location::caller();
         let core = self.executor.weak();
-        let task = spawn::start(core, Whom::default(), future, Op::Spawn, location)?;
+        let task = spawn::start_plain(core, future, location)?;
         Ok(self.add(task))
     }
 

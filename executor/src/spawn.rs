@@ -14,6 +14,7 @@ use crate::group::Group;
 use crate::join::JoinHandle;
 use crate::refusal::{Op, Reason, Refused};
 use crate::table::NewTask;
+use crate::task::with_weak;
 
 /// A task that was not spawned, with what was to become of it.
 ///
@@ -153,8 +154,35 @@ impl TaskBuilder {
     }
 }
 
-/// Spawns or defers a task.
+/// Spawns a task without a name or a group.
 #[inline]
+pub(crate) fn start_plain<F: Future + 'static>(
+    core: &Weak<Core>,
+    future: F,
+    location: &'static Location<'static>,
+) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
+    // By value into the closure or back out of it: no copy is left when this is inlined.
+    let mut future = Some(future);
+    let spawned = with_weak(core, |core| {
+        if !core.is_open() {
+            return None;
+        }
+        let task = core.insert_plain(future.take()?, location);
+        Some((task, core.is_curious()))
+    });
+    match (spawned.flatten(), future) {
+        (Some((task, curious)), _) => {
+            if curious && let Some(core) = core.upgrade() {
+                core.tell_of(task.key(), true);
+            }
+            Ok(task)
+        }
+        (None, Some(future)) => start(core, Whom::default(), future, Op::Spawn, location),
+        (None, None) => unreachable!("what was spawned is returned"),
+    }
+}
+
+/// Spawns or defers a task.
 pub(crate) fn start<F: Future + 'static>(
     core: &Weak<Core>,
     whom: Whom,
@@ -207,13 +235,7 @@ impl LocalSpawner {
         &self,
         future: F,
     ) -> Result<JoinHandle<F::Output>, SpawnError<F>> {
-        start(
-            &self.core.0,
-            Whom::default(),
-            future,
-            Op::Spawn,
-            Location::caller(),
-        )
+        start_plain(&self.core.0, future, Location::caller())
     }
 
     fn is_open(&self) -> Result<(), futures_task::SpawnError> {

@@ -71,6 +71,13 @@ mod imp {
         }
     }
 
+    /// Whether a thread that has a number is the calling one.
+    #[inline(always)]
+    pub(crate) fn is_thread(number: u64) -> bool {
+        // 0, of a thread that has none yet, is nobody's.
+        NUMBER.get() == number
+    }
+
     #[cold]
     fn number_thread() -> u64 {
         let number = super::next_thread_number();
@@ -159,6 +166,11 @@ mod imp {
     pub(crate) fn thread_number() -> u64 {
         // While the thread is torn down it is nobody's owner.
         NUMBER.try_with(|number| *number).unwrap_or(0)
+    }
+
+    /// Whether a thread that has a number is the calling one.
+    pub(crate) fn is_thread(number: u64) -> bool {
+        thread_number() == number
     }
 
     std::thread_local! {

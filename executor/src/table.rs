@@ -115,8 +115,32 @@ impl Table {
         slots
     }
 
+    /// Takes in a ready task that has neither name nor group.
+    #[inline(always)]
+    pub(crate) fn insert_ready<F: Future + 'static>(
+        &self,
+        future: F,
+        spawned_at: &'static Location<'static>,
+    ) -> Owned<F::Output> {
+        const STATE: State = State::LIVE
+            .with(State::HANDLE)
+            .with(State::FUTURE)
+            .with(State::QUEUED);
+        let number = self.next_number.get();
+        self.next_number.set(number + 1);
+        let birth = Birth {
+            number,
+            spawned_at,
+            since: self.polls.get(),
+            state: STATE,
+        };
+        let task = self.arena.spawn(future, birth);
+        self.live.set(self.live.get() + 1);
+        self.link(task.slot());
+        task
+    }
+
     /// Takes a task in, ready unless it is deferred.
-    #[inline]
     pub(crate) fn insert<F: Future + 'static>(&self, future: F, new: NewTask) -> Owned<F::Output> {
         let number = self.next_number.get();
         self.next_number.set(number + 1);
@@ -240,6 +264,24 @@ impl Table {
         }
     }
 
+    /// Ends a task whose poll left an output, if somebody has its handle and nobody awaits it:
+    /// then all is done (edges 4 and 6). If not, takes it out.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn end_unawaited(&self, slot: Slot) -> bool {
+        const GONE: State = State::POLLING.with(State::WOKEN).with(State::FUTURE);
+        let state = slot.state();
+        let ended = state.without(GONE).with(State::ENDING).with(State::VALUE);
+        self.live.set(self.live.get() - 1);
+        if state.has(State::HANDLE) && slot.extra() == NO_EXTRA {
+            slot.update(|_| ended.without(State::LIVE));
+            return true;
+        }
+        slot.update(|_| ended);
+        self.leave(slot);
+        false
+    }
+
     /// Takes a task out (edge 4); whoever does it brings it to its end.
     pub(crate) fn take(&self, slot: Slot) {
         let state = slot.state();
@@ -253,6 +295,10 @@ impl Table {
             .with(State::WOKEN);
         slot.update(|_| state.without(gone).with(State::ENDING));
         self.live.set(self.live.get() - 1);
+        self.leave(slot);
+    }
+
+    fn leave(&self, slot: Slot) {
         if slot.extra() != NO_EXTRA {
             self.extras.borrow_mut().leave(slot.extra());
         }
@@ -306,6 +352,16 @@ impl Table {
 
     #[inline(always)]
     fn queue(&self, slot: Slot, state: State) {
+        slot.enter(state.with(State::QUEUED), self.polls.get());
+        self.link(slot);
+        if slot.extra() != NO_EXTRA {
+            self.queue_extra(slot);
+        }
+    }
+
+    /// Puts a slot at the end of the ready list.
+    #[inline(always)]
+    fn link(&self, slot: Slot) {
         let tail = self.tail.replace(Some(slot));
         slot.set_prev(tail);
         slot.set_next(None);
@@ -314,10 +370,6 @@ impl Table {
             None => self.head.set(Some(slot)),
         }
         self.ready.set(self.ready.get() + 1);
-        slot.enter(state.with(State::QUEUED), self.polls.get());
-        if slot.extra() != NO_EXTRA {
-            self.extras.borrow_mut().queue(slot.extra());
-        }
     }
 
     #[inline(always)]
@@ -333,7 +385,17 @@ impl Table {
         }
         self.ready.set(self.ready.get() - 1);
         if slot.extra() != NO_EXTRA {
-            self.extras.borrow_mut().unqueue(slot.extra());
+            self.unqueue_extra(slot);
         }
+    }
+
+    #[inline(never)]
+    fn queue_extra(&self, slot: Slot) {
+        self.extras.borrow_mut().queue(slot.extra());
+    }
+
+    #[inline(never)]
+    fn unqueue_extra(&self, slot: Slot) {
+        self.extras.borrow_mut().unqueue(slot.extra());
     }
 }

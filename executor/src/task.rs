@@ -36,7 +36,7 @@ use std::mem::{ManuallyDrop, needs_drop};
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use crate::class::{CLASSES, class_of, stride_of};
@@ -74,7 +74,7 @@ struct Header {
 
 /// What is known about a future once its type is erased.
 struct VTable {
-    poll: unsafe fn(Slot, &Rc<Core>) -> bool,
+    poll: unsafe fn(Slot, &Rc<Core>) -> Polled,
     drop_future: unsafe fn(Slot),
     drop_value: unsafe fn(Slot),
 }
@@ -109,9 +109,18 @@ impl<F: Future> Of<F> {
     );
 }
 
-/// Polls the future; true when the task is done, and then its output is there, or the panic of
-/// its poll or of its destructor, which runs when the poll has ended.
-unsafe fn poll<F: Future>(slot: Slot, core: &Rc<Core>) -> bool {
+/// What a poll came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Polled {
+    Pending,
+    /// The output is there; the state does not say so yet.
+    Ready,
+    /// The payload of a panic is there: the poll's, or that of the future's destructor.
+    Panicked,
+}
+
+/// Polls the future; when it is done, drops it, with the poll ended, and leaves its outcome.
+unsafe fn poll<F: Future>(slot: Slot, core: &Rc<Core>) -> Polled {
     let place = slot.place::<F>();
     let entered = core.enter_poll(slot);
     let waker = slot.waker();
@@ -123,23 +132,25 @@ unsafe fn poll<F: Future>(slot: Slot, core: &Rc<Core>) -> bool {
     });
     core.leave_poll(entered);
     match polled {
-        Ok(Poll::Pending) => return false,
+        Ok(Poll::Pending) => Polled::Pending,
         Ok(Poll::Ready(output)) => {
-            slot.update(|state| state.without(State::FUTURE));
-            // SAFETY: the bit was cleared: nobody else drops it, and it is not used again.
-            if needs_drop::<F>()
-                && let Err(payload) = catch(|| unsafe { ptr::drop_in_place(place) })
-            {
-                slot.put_panic(payload);
-                return true;
+            if needs_drop::<F>() {
+                slot.update(|state| state.without(State::FUTURE));
+                // SAFETY: the bit was cleared: nobody else drops it, and it is not used again.
+                if let Err(payload) = catch(|| unsafe { ptr::drop_in_place(place) }) {
+                    slot.put_panic(payload);
+                    return Polled::Panicked;
+                }
             }
             // SAFETY: nothing is there any more; the slot has room for an output of F.
             unsafe { slot.place::<F::Output>().write(output) };
-            slot.update(|state| state.with(State::VALUE));
+            Polled::Ready
         }
-        Err(payload) => slot.fail(payload),
+        Err(payload) => {
+            slot.fail(payload);
+            Polled::Panicked
+        }
     }
-    true
 }
 
 unsafe fn drop_future<F: Future>(slot: Slot) {
@@ -252,10 +263,10 @@ impl Slot {
         self.header().prev.set(prev);
     }
 
-    /// Polls the future of a task whose state is `POLLING`; true when it is done, and then its
-    /// outcome is there.
+    /// Polls the future of a task whose state is `POLLING`. Ready: it is for the caller to set
+    /// `VALUE` in place of `FUTURE`.
     #[inline(always)]
-    pub(crate) fn poll(self, core: &Rc<Core>) -> bool {
+    pub(crate) fn poll(self, core: &Rc<Core>) -> Polled {
         let vtable = self.header().vtable.get();
         // SAFETY: `Table::begin_poll` set POLLING beside FUTURE, and only one poll ends it.
         unsafe { (vtable.poll)(self, core) }
@@ -466,6 +477,16 @@ impl Slot {
     }
 }
 
+/// Runs `f`, which runs no foreign code, with the core, unless it is gone.
+#[inline(always)]
+pub(crate) fn with_weak<R>(core: &Weak<Core>, f: impl FnOnce(&Core) -> R) -> Option<R> {
+    if core.strong_count() == 0 {
+        return None;
+    }
+    // SAFETY: it lives, and what is not foreign does not drop it.
+    Some(f(unsafe { &*core.as_ptr() }))
+}
+
 // --- Wakers.
 
 static WAKER: RawWakerVTable = RawWakerVTable::new(clone_waker, wake, wake_by_ref, drop_waker);
@@ -529,7 +550,7 @@ struct Chunk {
 impl Chunk {
     #[inline(always)]
     fn is_owner(&self) -> bool {
-        self.owner == crate::sync::thread_number()
+        crate::sync::is_thread(self.owner)
     }
 
     fn layout(stride: usize, capacity: usize) -> Layout {
@@ -708,6 +729,7 @@ impl Arena {
         }
     }
 
+    #[cold]
     #[inline(never)]
     fn take_new(&self, class: usize) -> Slot {
         for Freed(slot) in self.remote.take_back() {

@@ -212,7 +212,16 @@ impl Slot {
     pub(crate) fn wake(self) {
         if !self.is_on_owner() {
             self.wake_remotely();
-        } else if let Some(core) = self.with_core(|core| core.wake(self)).flatten() {
+        } else if self.with_core(|core| core.wake(self)) == Some(true) {
+            self.rouse();
+        }
+    }
+
+    /// Rouses whoever sleeps, which may drop the executor.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn rouse(self) {
+        if let Some(core) = self.with_core(|core| core.this.upgrade()).flatten() {
             core.rouse();
         }
     }

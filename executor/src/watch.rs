@@ -141,6 +141,7 @@ impl Core {
         }
     }
 
+    #[inline(never)]
     fn publish(&self, watched: &Watched) {
         let (activity, depth) = match self.activity() {
             Activity::Idle => (0, 0),
