@@ -402,24 +402,86 @@ impl Core {
         }
     }
 
-    /// Polls a ready task once.
+    /// Polls tasks that were ready when the executor had begun `round` polls, each once and at
+    /// most `limit`; returns how many.
+    pub(crate) fn poll_round(self: &Rc<Self>, round: u64, limit: u64) -> u64 {
+        let mut polled = 0;
+        while polled < limit
+            && self.is_open()
+            && let Some(slot) = self.table.next_ready(round)
+        {
+            if self.observed.get() || cfg!(feature = "blocking-detector") {
+                self.poll_task(slot);
+                polled += 1;
+            } else {
+                polled += self.poll_run(slot, round, limit - polled);
+            }
+        }
+        polled
+    }
+
+    /// As [`poll_round`](Self::poll_round), from `slot` on and for as long as nothing foreign
+    /// runs between two polls: then the end of one is the beginning of the next.
     #[inline]
+    fn poll_run(self: &Rc<Self>, mut slot: Slot, round: u64, limit: u64) -> u64 {
+        let mut entered = self.enter_poll(slot);
+        let mut polled = 0;
+        loop {
+            self.table.begin_poll(slot);
+            let outcome = slot.poll(&mut entered);
+            polled += 1;
+            let ended = match outcome {
+                _ if entered.asks_for_more() => false,
+                Polled::Pending => self.table.end_poll(slot),
+                Polled::Ready => self.table.end_unawaited(slot),
+                Polled::Panicked => false,
+            };
+            if !ended {
+                entered.leave();
+                self.end_poll(slot, outcome);
+                return polled;
+            }
+            if polled == limit || !self.is_open() {
+                break;
+            }
+            match self.table.next_ready(round) {
+                Some(next) => slot = next,
+                None => break,
+            }
+            entered.enter_again(slot);
+        }
+        entered.leave();
+        polled
+    }
+
+    /// Polls a ready task once.
     pub(crate) fn poll_task(self: &Rc<Self>, slot: Slot) {
         self.table.begin_poll(slot);
         if self.observed.get() {
             self.observe_begin(slot);
         }
         let mark = self.mark();
-        let polled = slot.poll(self);
+        let mut entered = self.enter_poll(slot);
+        let outcome = slot.poll(&mut entered);
+        entered.leave();
         self.look_at_poll(mark, Some(slot));
+        self.end_poll(slot, outcome);
+    }
+
+    /// Does what the outcome of a poll, which is off the stack, asks for.
+    #[inline(never)]
+    fn end_poll(self: &Rc<Self>, slot: Slot, outcome: Polled) {
         if self.observed.get() {
-            self.observe_end(slot, polled);
+            self.observe_end(slot, outcome);
         }
-        match polled {
-            Polled::Pending if !slot.state().is_doomed() => self.table.end_poll(slot),
+        match outcome {
+            Polled::Pending if self.table.end_poll(slot) => {}
             Polled::Pending => self.end_doomed(slot),
             Polled::Ready if self.table.end_unawaited(slot) => {}
-            Polled::Ready => self.answer(slot),
+            Polled::Ready => {
+                self.table.take_ready(slot);
+                self.answer(slot);
+            }
             Polled::Panicked => self.end_panicked(slot),
         }
     }
@@ -490,34 +552,21 @@ impl Core {
         self.drop_and_answer(slot);
     }
 
-    /// Notes a poll; `leave_poll` must follow, whatever the poll does.
+    /// Notes a poll; [`Entered::leave`] must follow, whatever the poll does.
     #[inline(always)]
-    pub(crate) fn enter_poll(&self, slot: Slot) -> Entered {
+    pub(crate) fn enter_poll(self: &Rc<Self>, slot: Slot) -> Entered<'_> {
         self.polls.set(self.polls.get() + 1);
         let entered = Entered {
+            core: self,
             outer: self.running.replace(Some(slot)),
             phases: self.phase_depth.get(),
-            _mark: Mark::new(),
+            mark: Mark::new(),
+            left: false,
         };
         if self.observed.get() {
             self.show();
         }
         entered
-    }
-
-    /// Undoes what `enter_poll` noted; the phases that the poll left in force are discarded.
-    #[inline(always)]
-    pub(crate) fn leave_poll(self: &Rc<Self>, entered: Entered) {
-        self.running.set(entered.outer);
-        self.polls.set(self.polls.get() - 1);
-        let phases = entered.phases;
-        drop(entered);
-        if self.observed.get() {
-            self.show();
-        }
-        if self.phase_depth.get() > phases {
-            self.end_phases_above(phases);
-        }
     }
 
     /// The task of the innermost poll, unless that is a main future's.
@@ -604,11 +653,50 @@ impl Core {
     }
 }
 
-/// What a poll has to restore.
-pub(crate) struct Entered {
+/// A poll on the stack, and what its end restores.
+pub(crate) struct Entered<'a> {
+    core: &'a Rc<Core>,
     outer: Option<Slot>,
     phases: usize,
-    _mark: Mark,
+    mark: Mark,
+    left: bool,
+}
+
+impl Entered<'_> {
+    /// Whether the poll left something that its end must see to.
+    #[inline(always)]
+    fn asks_for_more(&self) -> bool {
+        self.core.observed.get() || self.core.phase_depth.get() > self.phases
+    }
+
+    /// Makes this the poll of another task.
+    #[inline(always)]
+    fn enter_again(&mut self, slot: Slot) {
+        let core = self.core;
+        core.running.set(Some(slot));
+        if std::mem::replace(&mut self.left, false) {
+            core.polls.set(core.polls.get() + 1);
+            self.mark = Mark::new();
+        }
+    }
+
+    /// Ends the poll, if it has not ended; the phases that it left in force are discarded.
+    #[inline(always)]
+    pub(crate) fn leave(&mut self) {
+        if std::mem::replace(&mut self.left, true) {
+            return;
+        }
+        let core = self.core;
+        core.running.set(self.outer);
+        core.polls.set(core.polls.get() - 1);
+        self.mark.remove();
+        if core.observed.get() {
+            core.show();
+        }
+        if core.phase_depth.get() > self.phases {
+            core.end_phases_above(self.phases);
+        }
+    }
 }
 
 impl Drop for Core {

@@ -223,10 +223,7 @@ impl<'a> Main<'a> {
         cx: Option<&mut Context<'_>>,
         future: Pin<&mut F>,
     ) -> Poll<F::Output> {
-        let _poll = MainPoll {
-            core,
-            entered: Some(core.enter_poll(self.slot)),
-        };
+        let _poll = MainPoll(core.enter_poll(self.slot));
         core.table.count_poll();
         match cx {
             // It belongs to another executor, and so does its waker.
@@ -240,18 +237,12 @@ impl<'a> Main<'a> {
 }
 
 /// Ends the poll of a main future, also when that panics.
-struct MainPoll<'a> {
-    core: &'a Rc<Core>,
-    /// Gone when it is dropped.
-    entered: Option<Entered>,
-}
+struct MainPoll<'a>(Entered<'a>);
 
 impl Drop for MainPoll<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(entered) = self.entered.take() {
-            self.core.leave_poll(entered);
-        }
+        self.0.leave();
     }
 }
 
@@ -306,11 +297,11 @@ impl Core {
         self: &Rc<Self>,
         budget: Budget,
         location: &'static Location<'static>,
-        mut done: impl FnMut() -> bool,
+        done: Option<&mut dyn FnMut() -> bool>,
     ) -> Tick {
         let before = self.metrics();
         let mut drive = Drive::begin(self, location);
-        let cut_short = self.run_rounds(budget, &mut done);
+        let cut_short = self.run_rounds(budget, done);
         drive.settle();
         let after = self.metrics();
         let end = match (after.live, after.ready) {
@@ -347,38 +338,41 @@ impl Core {
         Ok(next.is_some())
     }
 
-    /// Says whether something other than the end of the last round ended it.
+    /// Polls in rounds; `done` is asked before the first poll and after every one. Says whether
+    /// something other than the end of the last round ended it.
     pub(crate) fn run_rounds(
         self: &Rc<Self>,
         budget: Budget,
-        done: &mut impl FnMut() -> bool,
+        mut done: Option<&mut dyn FnMut() -> bool>,
     ) -> bool {
         let mut polls = budget.polls.unwrap_or(u64::MAX);
         let mut rounds = budget.rounds.unwrap_or(u64::MAX);
+        // What is to be looked at after every poll leaves room for no second one.
+        let at_once = match (&done, budget.deadline) {
+            (None, None) => u64::MAX,
+            _ => 1,
+        };
+        let mut is_done = || done.as_mut().is_some_and(|done| done());
         while rounds > 0 && self.is_open() {
             rounds -= 1;
             self.drain_remote();
-            if done() {
+            if is_done() {
                 return true;
             }
             let round = self.table.polls();
-            let mut polled = false;
-            while let Some(slot) = self.table.next_ready(round) {
-                if polls == 0
-                    || budget
-                        .deadline
-                        .is_some_and(|deadline| Instant::now() >= deadline)
-                {
+            let mut idle = true;
+            while self.table.has_ready(round) {
+                let late = |deadline| Instant::now() >= deadline;
+                if polls == 0 || budget.deadline.is_some_and(late) {
                     return true;
                 }
-                polls -= 1;
-                polled = true;
-                self.poll_task(slot);
-                if done() || !self.is_open() {
+                polls -= self.poll_round(round, polls.min(at_once));
+                idle = false;
+                if is_done() || !self.is_open() {
                     return true;
                 }
             }
-            if !polled {
+            if idle {
                 break;
             }
         }
@@ -405,12 +399,7 @@ impl Core {
                     return Ok(output);
                 }
             }
-            let round = self.table.polls();
-            while self.is_open()
-                && let Some(slot) = self.table.next_ready(round)
-            {
-                self.poll_task(slot);
-            }
+            self.poll_round(self.table.polls(), u64::MAX);
             if !self.is_open() {
                 return Err(self.refuse(Op::BlockOn, Reason::Closed, location).into());
             }

@@ -5,20 +5,24 @@
 //! nesting; in a task the panic goes to its handle. Other crates' `block_on` know no such
 //! mark.
 
-/// The mark, taken off again when it is dropped.
+/// The mark, taken off again when it is removed or dropped.
 #[cfg(feature = "futures-guard")]
 pub(crate) struct Mark {
     /// `None` if the thread was marked already: by an outer poll, or by a `LocalPool` that we
     /// run in.
-    _entered: Option<futures_executor::Enter>,
+    entered: Option<futures_executor::Enter>,
 }
 
 #[cfg(feature = "futures-guard")]
 impl Mark {
     pub(crate) fn new() -> Self {
         Self {
-            _entered: futures_executor::enter().ok(),
+            entered: futures_executor::enter().ok(),
         }
+    }
+
+    pub(crate) fn remove(&mut self) {
+        self.entered = None;
     }
 }
 
@@ -30,4 +34,6 @@ impl Mark {
     pub(crate) fn new() -> Self {
         Self
     }
+
+    pub(crate) fn remove(&mut self) {}
 }

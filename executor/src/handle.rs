@@ -143,7 +143,7 @@ impl Handle {
     /// [`OnBlock::DriveAll`](crate::OnBlock::DriveAll).
     #[track_caller]
     pub fn tick(&self) -> Result<Tick, Refused> {
-        self.run(Op::Tick, Budget::rounds(1), Location::caller(), || false)
+        self.run(Op::Tick, Budget::rounds(1), Location::caller(), None)
     }
 
     /// Polls within a budget; one round unless the budget has a number of rounds.
@@ -154,7 +154,7 @@ impl Handle {
     #[track_caller]
     pub fn tick_with(&self, mut budget: Budget) -> Result<Tick, Refused> {
         budget.rounds.get_or_insert(1);
-        self.run(Op::Tick, budget, Location::caller(), || false)
+        self.run(Op::Tick, budget, Location::caller(), None)
     }
 
     /// Polls round after round until nothing is ready or a bound of the budget is met.
@@ -164,7 +164,7 @@ impl Handle {
     /// As for [`tick`](Self::tick).
     #[track_caller]
     pub fn run_until_stalled(&self, budget: Budget) -> Result<Tick, Refused> {
-        self.run(Op::RunUntilStalled, budget, Location::caller(), || false)
+        self.run(Op::RunUntilStalled, budget, Location::caller(), None)
     }
 
     /// Polls until `done` returns true, nothing is ready or a bound of the budget is met.
@@ -175,8 +175,13 @@ impl Handle {
     ///
     /// As for [`tick`](Self::tick); `done` is not called then.
     #[track_caller]
-    pub fn tick_until(&self, budget: Budget, done: impl FnMut() -> bool) -> Result<Tick, Refused> {
-        self.run(Op::RunUntilStalled, budget, Location::caller(), done)
+    pub fn tick_until(
+        &self,
+        budget: Budget,
+        mut done: impl FnMut() -> bool,
+    ) -> Result<Tick, Refused> {
+        let location = Location::caller();
+        self.run(Op::RunUntilStalled, budget, location, Some(&mut done))
     }
 
     fn run(
@@ -184,7 +189,7 @@ impl Handle {
         op: Op,
         budget: Budget,
         location: &'static Location<'static>,
-        done: impl FnMut() -> bool,
+        done: Option<&mut dyn FnMut() -> bool>,
     ) -> Result<Tick, Refused> {
         let core = self.open(op, location)?;
         core.check(op, location)?;

@@ -13,7 +13,7 @@ pub enum PollOutcome {
     Pending,
     /// The task returned its output.
     Completed,
-    /// The task panicked.
+    /// The task panicked, in its poll or in the destructor of its future.
     Panicked,
 }
 

@@ -82,6 +82,13 @@ impl State {
         Self(self.0 & !flags.0)
     }
 
+    /// The state after a poll that left an output.
+    #[inline(always)]
+    pub(crate) const fn ready(self) -> Self {
+        const GONE: State = State::POLLING.with(State::WOKEN).with(State::FUTURE);
+        self.without(GONE).with(Self::ENDING).with(Self::VALUE)
+    }
+
     /// What it is to end with, or ended with, unless there is a payload.
     pub(crate) const fn doom(self) -> Option<Doom> {
         match self.0 >> Self::DOOM & 3 {

@@ -207,17 +207,27 @@ impl Table {
         }
     }
 
+    /// Whether there is a task to poll next.
+    pub(crate) fn has_ready(&self, round: u64) -> bool {
+        self.head.get().is_some_and(|head| head.since() <= round)
+    }
+
     /// The task to poll next of those that were ready when the executor had begun `round`
     /// polls.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next_ready(&self, round: u64) -> Option<Slot> {
         let head = self.head.get()?;
         if head.since() > round {
             return None;
         }
-        let Some(shuffler) = &self.shuffler else {
-            return Some(head);
-        };
+        match &self.shuffler {
+            None => Some(head),
+            Some(shuffler) => Self::draw(head, round, shuffler),
+        }
+    }
+
+    #[inline(never)]
+    fn draw(head: Slot, round: u64, shuffler: &RefCell<Shuffler>) -> Option<Slot> {
         // Rule 4: the candidates are the list's beginning.
         let candidates = || {
             std::iter::successors(Some(head), |slot| slot.next())
@@ -251,35 +261,42 @@ impl Table {
         slot.enter(state, poll);
     }
 
-    /// Puts a pending task back (edge 3); the doomed are not for this.
-    #[inline]
-    pub(crate) fn end_poll(&self, slot: Slot) {
+    /// Puts a pending task back (edge 3); false if it is doomed.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn end_poll(&self, slot: Slot) -> bool {
         let state = slot.state();
-        let woken = state.has(State::WOKEN);
-        let state = state.without(State::POLLING.with(State::WOKEN));
-        if woken {
-            self.queue(slot, state);
-        } else {
-            slot.enter(state, self.polls.get());
+        if state.is_doomed() {
+            return false;
         }
+        let rest = state.without(State::POLLING.with(State::WOKEN));
+        if state.has(State::WOKEN) {
+            self.queue(slot, rest);
+        } else {
+            slot.enter(rest, self.polls.get());
+        }
+        true
     }
 
     /// Ends a task whose poll left an output, if somebody has its handle and nobody awaits it:
-    /// then all is done (edges 4 and 6). If not, takes it out.
+    /// then that is all (edges 4 and 6).
     #[inline(always)]
     #[must_use]
     pub(crate) fn end_unawaited(&self, slot: Slot) -> bool {
-        const GONE: State = State::POLLING.with(State::WOKEN).with(State::FUTURE);
         let state = slot.state();
-        let ended = state.without(GONE).with(State::ENDING).with(State::VALUE);
-        self.live.set(self.live.get() - 1);
-        if state.has(State::HANDLE) && slot.extra() == NO_EXTRA {
-            slot.update(|_| ended.without(State::LIVE));
-            return true;
+        if !state.has(State::HANDLE) || slot.extra() != NO_EXTRA {
+            return false;
         }
-        slot.update(|_| ended);
+        slot.update(|_| state.ready().without(State::LIVE));
+        self.live.set(self.live.get() - 1);
+        true
+    }
+
+    /// Takes out a task whose poll left an output (edge 4).
+    pub(crate) fn take_ready(&self, slot: Slot) {
+        slot.update(State::ready);
+        self.live.set(self.live.get() - 1);
         self.leave(slot);
-        false
     }
 
     /// Takes a task out (edge 4); whoever does it brings it to its end.

@@ -36,11 +36,11 @@ use std::mem::{ManuallyDrop, needs_drop};
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
-use std::rc::{Rc, Weak};
+use std::rc::Weak;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use crate::class::{CLASSES, class_of, stride_of};
-use crate::core::{Core, drop_payload};
+use crate::core::{Core, Entered, drop_payload};
 use crate::limits;
 use crate::remote::Remote;
 use crate::state::State;
@@ -74,7 +74,7 @@ struct Header {
 
 /// What is known about a future once its type is erased.
 struct VTable {
-    poll: unsafe fn(Slot, &Rc<Core>) -> Polled,
+    poll: unsafe fn(Slot, &mut Context<'_>, &mut Entered<'_>) -> Polled,
     drop_future: unsafe fn(Slot),
     drop_value: unsafe fn(Slot),
 }
@@ -119,38 +119,28 @@ pub(crate) enum Polled {
     Panicked,
 }
 
-/// Polls the future; when it is done, drops it, with the poll ended, and leaves its outcome.
-unsafe fn poll<F: Future>(slot: Slot, core: &Rc<Core>) -> Polled {
+/// Polls the future; when it is done, drops it, which ends the poll first, and leaves the output
+/// or the panic of its destructor.
+unsafe fn poll<F: Future>(slot: Slot, cx: &mut Context<'_>, entered: &mut Entered<'_>) -> Polled {
     let place = slot.place::<F>();
-    let entered = core.enter_poll(slot);
-    let waker = slot.waker();
-    let polled = catch(|| {
-        // SAFETY: rule 4: the state was FUTURE | POLLING, so a future of type F (the vtable's)
-        // is there and is this call's. A slot does not move, and its future is dropped in place.
-        let future = unsafe { Pin::new_unchecked(&mut *place) };
-        future.poll(&mut Context::from_waker(&waker))
-    });
-    core.leave_poll(entered);
-    match polled {
-        Ok(Poll::Pending) => Polled::Pending,
-        Ok(Poll::Ready(output)) => {
-            if needs_drop::<F>() {
-                slot.update(|state| state.without(State::FUTURE));
-                // SAFETY: the bit was cleared: nobody else drops it, and it is not used again.
-                if let Err(payload) = catch(|| unsafe { ptr::drop_in_place(place) }) {
-                    slot.put_panic(payload);
-                    return Polled::Panicked;
-                }
-            }
-            // SAFETY: nothing is there any more; the slot has room for an output of F.
-            unsafe { slot.place::<F::Output>().write(output) };
-            Polled::Ready
-        }
-        Err(payload) => {
-            slot.fail(payload);
-            Polled::Panicked
+    // SAFETY: rule 4: the state was FUTURE | POLLING, so a future of type F (the vtable's) is
+    // there and is this call's. A slot does not move, and its future is dropped in place.
+    let future = unsafe { Pin::new_unchecked(&mut *place) };
+    let Poll::Ready(output) = future.poll(cx) else {
+        return Polled::Pending;
+    };
+    if needs_drop::<F>() {
+        entered.leave();
+        slot.update(|state| state.without(State::FUTURE));
+        // SAFETY: the bit was cleared: nobody else drops it, and it is not used again.
+        if let Err(payload) = catch(|| unsafe { ptr::drop_in_place(place) }) {
+            slot.put_panic(payload);
+            return Polled::Panicked;
         }
     }
+    // SAFETY: nothing is there any more; the slot has room for an output of F.
+    unsafe { slot.place::<F::Output>().write(output) };
+    Polled::Ready
 }
 
 unsafe fn drop_future<F: Future>(slot: Slot) {
@@ -263,23 +253,35 @@ impl Slot {
         self.header().prev.set(prev);
     }
 
-    /// Polls the future of a task whose state is `POLLING`. Ready: it is for the caller to set
-    /// `VALUE` in place of `FUTURE`.
+    /// Polls the future of a task whose state is `POLLING`. If it is ready, it is for the caller
+    /// to set `VALUE` in place of `FUTURE`.
     #[inline(always)]
-    pub(crate) fn poll(self, core: &Rc<Core>) -> Polled {
+    pub(crate) fn poll(self, entered: &mut Entered<'_>) -> Polled {
         let vtable = self.header().vtable.get();
-        // SAFETY: `Table::begin_poll` set POLLING beside FUTURE, and only one poll ends it.
-        unsafe { (vtable.poll)(self, core) }
+        let waker = self.waker();
+        let polled = catch(|| {
+            let mut cx = Context::from_waker(&waker);
+            // SAFETY: `Table::begin_poll` set POLLING beside FUTURE, and only one poll ends it.
+            unsafe { (vtable.poll)(self, &mut cx, entered) }
+        });
+        polled.unwrap_or_else(|payload| self.fail(entered, payload))
     }
 
-    /// Drops a future whose poll panicked; the panic is the outcome.
+    /// Ends a poll that panicked and drops its future; the panic is the outcome.
     #[cold]
-    fn fail(self, payload: Box<dyn Any + Send>) {
+    #[inline(never)]
+    fn fail(self, entered: &mut Entered<'_>, payload: Box<dyn Any + Send>) -> Polled {
+        entered.leave();
         // One panic is enough to report; a second one has the same cause.
         if let Err(second) = catch(|| self.drop_future()) {
             drop_payload(second);
         }
-        self.put_panic(payload);
+        if self.state().has(State::PANIC) {
+            drop_payload(payload);
+        } else {
+            self.put_panic(payload);
+        }
+        Polled::Panicked
     }
 
     /// The waker that a poll of this task is given; it is not counted, so it must not be

@@ -73,7 +73,7 @@ impl<F: Future> Future for RunUntil<F> {
                 return Poll::Ready(Ok(output));
             }
         }
-        core.run_rounds(this.budget, &mut || false);
+        core.run_rounds(this.budget, None);
         drive.settle();
         if !core.is_open() {
             return Poll::Ready(Err(core.refuse(op, Reason::Closed, this.location)));

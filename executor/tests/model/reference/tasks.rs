@@ -178,7 +178,11 @@ impl Model {
                 // The future is dropped first, its end known second.
                 let dropped = self.drop_future(name);
                 self.entries[name].outcome = Some("value");
-                self.say(format!("hook: polled #{id} Completed"));
+                let outcome = match dropped {
+                    Ok(()) => "Completed",
+                    Err(_) => "Panicked",
+                };
+                self.say(format!("hook: polled #{id} {outcome}"));
                 dropped.is_err()
             }
             Err(Unwind) => {
