@@ -28,7 +28,7 @@ use crate::phase::Phases;
 use crate::remote::{Message, Remote};
 use crate::state::{Source, State};
 use crate::sync::{Arc, catch};
-use crate::table::{Doom, NewTask, Table, Woken};
+use crate::table::{Doom, NewTask, Table};
 use crate::task::{Key, NO_EXTRA, Polled, Slot};
 use crate::tick::Metrics;
 use crate::watch::Watched;
@@ -88,8 +88,8 @@ pub(crate) struct Core {
     pub(crate) park: Box<dyn Park>,
     pub(crate) counters: Counters,
     hooks: Option<Box<dyn Hooks>>,
-    /// Somebody follows the polls: there are hooks, or a watchdog.
-    pub(crate) observed: Cell<bool>,
+    /// A poll is not just a poll: there are hooks, a watchdog, a seed, or it is the end.
+    pub(crate) special: Cell<bool>,
     /// The stand-in of the innermost main future.
     pub(crate) main: Cell<Option<Slot>>,
     /// What is being polled, innermost.
@@ -133,13 +133,13 @@ impl Core {
         let core = Rc::new_cyclic(|this| Self {
             this: this.clone(),
             remote: parts.remote,
-            table: parts.table,
             phases: RefCell::default(),
             phase_depth: Cell::new(0),
             park: parts.park,
             counters: Counters::default(),
-            observed: Cell::new(parts.hooks.is_some()),
+            special: Cell::new(parts.hooks.is_some() || parts.table.is_shuffled()),
             hooks: parts.hooks,
+            table: parts.table,
             main: Cell::new(None),
             running: Cell::new(None),
             polls: Cell::new(0),
@@ -292,7 +292,7 @@ impl Core {
 
     /// Makes a task or a main future ready, on the owner's thread; runs no foreign code.
     ///
-    /// True if somebody sleeps and is to be [roused](Slot::rouse).
+    /// True if that is not all: then [`Slot::complete_wake`] must follow at once.
     #[inline(always)]
     #[must_use]
     pub(crate) fn wake(&self, slot: Slot) -> bool {
@@ -304,11 +304,16 @@ impl Core {
             Some(running) => (Source::Task, running.number()),
             None => (Source::Owner, 0),
         };
-        let woken = self.table.wake(slot, source, by);
-        if woken != Woken::Nothing {
-            count(&self.counters.woken_local);
-        }
-        woken == Woken::Queued && self.is_asleep()
+        count(&self.counters.woken_local);
+        self.table.wake(slot, source, by)
+            && (slot.state().has(State::GROUPED) || self.is_asleep())
+    }
+
+    /// What is left to do after a [wake](Self::wake). True if somebody sleeps, and is to be
+    /// [roused](Self::rouse).
+    pub(crate) fn complete_wake(&self, slot: Slot) -> bool {
+        self.table.complete_wake(slot);
+        self.is_asleep()
     }
 
     #[inline(always)]
@@ -394,7 +399,7 @@ impl Core {
                 if let Some(waiter) = self.table.arena.resolve(key)
                     && self.wake(waiter)
                 {
-                    waiter.rouse();
+                    waiter.complete_wake();
                 }
             }
             Waiter::Foreign(waker) => self.contain(|| waker.wake()),
@@ -410,7 +415,7 @@ impl Core {
             && self.is_open()
             && let Some(slot) = self.table.next_ready(round)
         {
-            if self.observed.get() || cfg!(feature = "blocking-detector") {
+            if self.special.get() || cfg!(feature = "blocking-detector") {
                 self.poll_task(slot);
                 polled += 1;
             } else {
@@ -441,10 +446,10 @@ impl Core {
                 self.end_poll(slot, outcome);
                 return polled;
             }
-            if polled == limit || !self.is_open() {
+            if polled == limit {
                 break;
             }
-            match self.table.next_ready(round) {
+            match self.table.first_ready(round) {
                 Some(next) => slot = next,
                 None => break,
             }
@@ -457,7 +462,7 @@ impl Core {
     /// Polls a ready task once.
     pub(crate) fn poll_task(self: &Rc<Self>, slot: Slot) {
         self.table.begin_poll(slot);
-        if self.observed.get() {
+        if self.special.get() {
             self.observe_begin(slot);
         }
         let mark = self.mark();
@@ -471,7 +476,7 @@ impl Core {
     /// Does what the outcome of a poll, which is off the stack, asks for.
     #[inline(never)]
     fn end_poll(self: &Rc<Self>, slot: Slot, outcome: Polled) {
-        if self.observed.get() {
+        if self.special.get() {
             self.observe_end(slot, outcome);
         }
         match outcome {
@@ -563,7 +568,7 @@ impl Core {
             mark: Mark::new(),
             left: false,
         };
-        if self.observed.get() {
+        if self.special.get() {
             self.show();
         }
         entered
@@ -620,8 +625,11 @@ impl Core {
         };
         // Open before the poll which answers this message.
         slot.reopen();
-        if self.table.wake(slot, Source::Thread, 0) != Woken::Nothing {
+        if !Table::is_deaf(slot.state()) {
             count(&self.counters.woken_remote);
+            if self.table.wake(slot, Source::Thread, 0) {
+                self.table.complete_wake(slot);
+            }
         }
     }
 
@@ -634,6 +642,7 @@ impl Core {
             return;
         }
         self.life.set(Life::ShuttingDown);
+        self.special.set(true);
         self.show();
         self.armed.set(false);
         self.remote.close();
@@ -655,7 +664,7 @@ impl Core {
 
 /// A poll on the stack, and what its end restores.
 pub(crate) struct Entered<'a> {
-    core: &'a Rc<Core>,
+    core: &'a Core,
     outer: Option<Slot>,
     phases: usize,
     mark: Mark,
@@ -666,7 +675,7 @@ impl Entered<'_> {
     /// Whether the poll left something that its end must see to.
     #[inline(always)]
     fn asks_for_more(&self) -> bool {
-        self.core.observed.get() || self.core.phase_depth.get() > self.phases
+        self.core.special.get() || self.core.phase_depth.get() > self.phases
     }
 
     /// Makes this the poll of another task.
@@ -690,10 +699,19 @@ impl Entered<'_> {
         core.running.set(self.outer);
         core.polls.set(core.polls.get() - 1);
         self.mark.remove();
-        if core.observed.get() {
+        if core.special.get() {
             core.show();
         }
         if core.phase_depth.get() > self.phases {
+            self.end_phases();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_phases(&self) {
+        // Whoever drives has a reference, too.
+        if let Some(core) = self.core.this.upgrade() {
             core.end_phases_above(self.phases);
         }
     }

@@ -361,7 +361,7 @@ impl Core {
             }
             let round = self.table.polls();
             let mut idle = true;
-            while self.table.has_ready(round) {
+            while self.table.first_ready(round).is_some() {
                 let late = |deadline| Instant::now() >= deadline;
                 if polls == 0 || budget.deadline.is_some_and(late) {
                     return true;

@@ -123,7 +123,7 @@ impl<T> JoinHandle<T> {
     pub fn wake(&self) {
         let slot = self.task.slot();
         if self.task.with_core(|core| core.wake(slot)) == Some(true) {
-            slot.rouse();
+            slot.complete_wake();
         }
     }
 

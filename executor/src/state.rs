@@ -37,6 +37,8 @@ impl State {
     pub(crate) const WOKEN: Self = Self(1 << 6);
     /// Set for the stand-in of a main future: it is in no list, and no task.
     pub(crate) const MAIN: Self = Self(1 << 7);
+    /// Set while it is in a group, whose list of ready tasks goes with the executor's.
+    pub(crate) const GROUPED: Self = Self(1 << 8);
 
     /// The payload is its future.
     pub(crate) const FUTURE: Self = Self(1 << 9);
@@ -87,6 +89,18 @@ impl State {
     pub(crate) const fn ready(self) -> Self {
         const GONE: State = State::POLLING.with(State::WOKEN).with(State::FUTURE);
         self.without(GONE).with(Self::ENDING).with(Self::VALUE)
+    }
+
+    /// The state in the ready list, made the state on the stack.
+    #[inline(always)]
+    pub(crate) const fn polled(self) -> Self {
+        Self(self.0 ^ Self::QUEUED.with(Self::POLLING).0)
+    }
+
+    /// Of a task that is polled: it was woken meanwhile, and needs nothing but to be queued.
+    #[inline(always)]
+    pub(crate) const fn is_merely_woken(self) -> bool {
+        self.0 & (3 << Self::DOOM | Self::WOKEN.with(Self::GROUPED).0) == Self::WOKEN.0
     }
 
     /// What it is to end with, or ended with, unless there is a payload.

@@ -38,18 +38,6 @@ pub(crate) struct NewTask {
     pub(crate) spawned_at: &'static Location<'static>,
 }
 
-/// What a wake did.
-#[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Woken {
-    /// The task became ready.
-    Queued,
-    /// The task is on the stack and becomes ready when its poll ends.
-    Noted,
-    /// The task was ready, deferred or gone.
-    Nothing,
-}
-
 /// Stand-ins of main futures are numbered from here, so that no task has such a number.
 const FIRST_MAIN: u64 = 1 << 63;
 
@@ -160,6 +148,9 @@ impl Table {
             let group = new.group.map(|group| group.index);
             let extra = Extra::new(slot, new.name, group);
             slot.set_extra(self.extras.borrow_mut().add(extra));
+            if group.is_some() {
+                slot.update(|state| state.with(State::GROUPED));
+            }
         }
         if !new.deferred {
             self.release(slot);
@@ -185,45 +176,48 @@ impl Table {
         state.has_any(DEAF) || !state.has(State::LIVE)
     }
 
-    /// Makes a task ready, or notes that it is to be (edge 1).
+    /// Makes a task ready, or notes that it is to be (edge 1); for who is not deaf. True if it
+    /// became ready, and then [`complete_wake`](Self::complete_wake) must follow.
     #[inline(always)]
-    pub(crate) fn wake(&self, slot: Slot, source: Source, by: u64) -> Woken {
-        let state = slot.state();
-        if Self::is_deaf(state) {
-            return Woken::Nothing;
-        }
+    #[must_use]
+    pub(crate) fn wake(&self, slot: Slot, source: Source, by: u64) -> bool {
         // As far as it fits; `Snapshot` makes up for the rest.
         slot.set_woken_by(by as u32);
-        let state = state.woken_from(source);
-        if !state.has_any(State::POLLING.with(State::MAIN)) {
-            self.queue(slot, state);
-            return Woken::Queued;
+        let state = slot.state().woken_from(source);
+        if state.has_any(State::POLLING.with(State::MAIN)) {
+            slot.update(|_| state.with(State::WOKEN));
+            return state.has(State::MAIN);
         }
-        slot.update(|_| state.with(State::WOKEN));
-        if state.has(State::MAIN) {
-            Woken::Queued
-        } else {
-            Woken::Noted
+        self.queue_alone(slot, state);
+        true
+    }
+
+    /// What a task in a group needs besides.
+    #[inline(always)]
+    pub(crate) fn complete_wake(&self, slot: Slot) {
+        if slot.state().has(State::GROUPED) {
+            self.extras.borrow_mut().queue(slot.extra());
         }
     }
 
-    /// Whether there is a task to poll next.
-    pub(crate) fn has_ready(&self, round: u64) -> bool {
-        self.head.get().is_some_and(|head| head.since() <= round)
+    /// The first task in the list, if it was ready when the executor had begun `round` polls.
+    #[inline(always)]
+    pub(crate) fn first_ready(&self, round: u64) -> Option<Slot> {
+        self.head.get().filter(|head| head.since() <= round)
     }
 
     /// The task to poll next of those that were ready when the executor had begun `round`
-    /// polls.
-    #[inline(always)]
+    /// polls: the first, or one that a seed chooses.
     pub(crate) fn next_ready(&self, round: u64) -> Option<Slot> {
-        let head = self.head.get()?;
-        if head.since() > round {
-            return None;
-        }
+        let head = self.first_ready(round)?;
         match &self.shuffler {
             None => Some(head),
             Some(shuffler) => Self::draw(head, round, shuffler),
         }
+    }
+
+    pub(crate) fn is_shuffled(&self) -> bool {
+        self.shuffler.is_some()
     }
 
     #[inline(never)]
@@ -251,14 +245,13 @@ impl Table {
     }
 
     /// Takes a ready task off the list for a poll (edge 2).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin_poll(&self, slot: Slot) {
         debug_assert!(slot.state().has(State::QUEUED), "rule 1");
         let poll = self.polls.get() + 1;
         self.polls.set(poll);
         self.unqueue(slot);
-        let state = slot.state().without(State::QUEUED).with(State::POLLING);
-        slot.enter(state, poll);
+        slot.enter(slot.state().polled(), poll);
     }
 
     /// Puts a pending task back (edge 3); false if it is doomed.
@@ -266,11 +259,12 @@ impl Table {
     #[must_use]
     pub(crate) fn end_poll(&self, slot: Slot) -> bool {
         let state = slot.state();
-        if state.is_doomed() {
-            return false;
-        }
         let rest = state.without(State::POLLING.with(State::WOKEN));
-        if state.has(State::WOKEN) {
+        if state.is_merely_woken() {
+            self.queue_alone(slot, rest);
+        } else if state.is_doomed() {
+            return false;
+        } else if state.has(State::WOKEN) {
             self.queue(slot, rest);
         } else {
             slot.enter(rest, self.polls.get());
@@ -316,7 +310,8 @@ impl Table {
     }
 
     fn leave(&self, slot: Slot) {
-        if slot.extra() != NO_EXTRA {
+        if slot.state().has(State::GROUPED) {
+            slot.update(|state| state.without(State::GROUPED));
             self.extras.borrow_mut().leave(slot.extra());
         }
     }
@@ -367,16 +362,22 @@ impl Table {
 
     // --- The ready list.
 
-    #[inline(always)]
+    #[inline(never)]
     fn queue(&self, slot: Slot, state: State) {
-        slot.enter(state.with(State::QUEUED), self.polls.get());
-        self.link(slot);
-        if slot.extra() != NO_EXTRA {
-            self.queue_extra(slot);
+        self.queue_alone(slot, state);
+        if state.has(State::GROUPED) {
+            self.extras.borrow_mut().queue(slot.extra());
         }
     }
 
-    /// Puts a slot at the end of the ready list.
+    /// Queues a task but for its group.
+    #[inline(always)]
+    fn queue_alone(&self, slot: Slot, state: State) {
+        slot.enter(state.with(State::QUEUED), self.polls.get());
+        self.link(slot);
+    }
+
+    /// Puts a slot at the end of the list.
     #[inline(always)]
     fn link(&self, slot: Slot) {
         let tail = self.tail.replace(Some(slot));
@@ -401,18 +402,13 @@ impl Table {
             None => self.tail.set(prev),
         }
         self.ready.set(self.ready.get() - 1);
-        if slot.extra() != NO_EXTRA {
-            self.unqueue_extra(slot);
+        if slot.state().has(State::GROUPED) {
+            self.unqueue_grouped(slot);
         }
     }
 
     #[inline(never)]
-    fn queue_extra(&self, slot: Slot) {
-        self.extras.borrow_mut().queue(slot.extra());
-    }
-
-    #[inline(never)]
-    fn unqueue_extra(&self, slot: Slot) {
+    fn unqueue_grouped(&self, slot: Slot) {
         self.extras.borrow_mut().unqueue(slot.extra());
     }
 }

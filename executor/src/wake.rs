@@ -213,15 +213,18 @@ impl Slot {
         if !self.is_on_owner() {
             self.wake_remotely();
         } else if self.with_core(|core| core.wake(self)) == Some(true) {
-            self.rouse();
+            self.complete_wake();
         }
     }
 
-    /// Rouses whoever sleeps, which may drop the executor.
-    #[cold]
+    /// What is left to do after a wake by the owner. Rousing may drop the executor.
     #[inline(never)]
-    pub(crate) fn rouse(self) {
-        if let Some(core) = self.with_core(|core| core.this.upgrade()).flatten() {
+    pub(crate) fn complete_wake(self) {
+        let sleeper = self.with_core(|core| {
+            let rouse = core.complete_wake(self);
+            rouse.then(|| core.this.upgrade())
+        });
+        if let Some(Some(Some(core))) = sleeper {
             core.rouse();
         }
     }
