@@ -108,6 +108,8 @@ pub(crate) struct Core {
     pub(crate) watched: OnceCell<std::sync::Arc<Watched>>,
     pub(crate) stamps: bool,
     pub(crate) detector: Detector,
+    /// There is a host waker.
+    pub(crate) hosted: bool,
     /// The `run_until`s of other executors.
     pub(crate) visitors: Cell<usize>,
     pub(crate) next_visit: Cell<u64>,
@@ -129,7 +131,8 @@ pub(crate) struct Parts {
 
 impl Core {
     pub(crate) fn new(parts: Parts) -> Rc<Self> {
-        let armed = parts.remote.has_host() && parts.remote.arm_host();
+        let hosted = parts.remote.has_host();
+        let armed = hosted && parts.remote.arm_host();
         let core = Rc::new_cyclic(|this| Self {
             this: this.clone(),
             remote: parts.remote,
@@ -154,6 +157,7 @@ impl Core {
             watched: OnceCell::new(),
             stamps: parts.stamps,
             detector: parts.detector,
+            hosted,
             visitors: Cell::new(0),
             next_visit: Cell::new(0),
             witness: Cell::new(None),

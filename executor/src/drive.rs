@@ -125,7 +125,9 @@ impl<'a> Drive<'a> {
     pub(crate) fn begin(core: &'a Rc<Core>, location: &'static Location<'static>) -> Self {
         let outer = core.driven.get();
         core.driven.set((outer.0 + 1, Some(location)));
-        core.show();
+        if core.special.get() {
+            core.show();
+        }
         let host_slept = core.armed.get() && core.disarm();
         Self {
             core,
@@ -161,12 +163,15 @@ impl Drop for Drive<'_> {
             return self.end_for_host();
         }
         self.core.driven.set(self.outer);
-        self.core.show();
+        if self.core.special.get() {
+            self.core.show();
+        }
     }
 }
 
 impl Drive<'_> {
     #[cold]
+    #[inline(never)]
     fn end_for_host(&mut self) {
         let settled = self.settled;
         if !settled {
@@ -199,6 +204,7 @@ pub(crate) struct Main<'a> {
 }
 
 impl<'a> Main<'a> {
+    #[inline]
     pub(crate) fn begin(core: &'a Core, location: &'static Location<'static>) -> Self {
         let slot = core.table.stand_in(location);
         let outer = core.main.replace(Some(slot));
@@ -217,6 +223,7 @@ impl<'a> Main<'a> {
     }
 
     /// Polls the future that it stands for.
+    #[inline(always)]
     pub(crate) fn poll<F: Future>(
         &self,
         core: &Rc<Core>,
@@ -247,11 +254,10 @@ impl Drop for MainPoll<'_> {
 }
 
 impl Drop for Main<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.core.main.set(self.outer);
-        self.slot
-            .update(|state| state.without(State::LIVE.with(State::WOKEN)));
-        self.slot.retire();
+        self.core.table.end_stand_in(self.slot);
     }
 }
 
@@ -384,7 +390,9 @@ impl Core {
         future: F,
         location: &'static Location<'static>,
     ) -> Result<F::Output, BlockOnError> {
-        self.check(Op::BlockOn, location)?;
+        if !self.is_at_rest() {
+            self.check(Op::BlockOn, location)?;
+        }
         let _drive = Drive::begin(self, location);
         let main = Main::begin(self, location);
         // Declared last, dropped first: its destructor runs inside the drive.

@@ -58,10 +58,12 @@ impl Handle {
         &self.core
     }
 
+    #[inline(always)]
     fn open(&self, op: Op, location: &'static Location<'static>) -> Result<Rc<Core>, Refused> {
-        self.core
-            .upgrade()
-            .ok_or_else(|| Refused::gone(op, location))
+        match self.core.upgrade() {
+            Some(core) => Ok(core),
+            None => Err(Refused::gone(op, location)),
+        }
     }
 
     /// Spawns a task; it is first polled when the executor is next driven.

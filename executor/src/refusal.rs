@@ -223,13 +223,19 @@ impl Core {
         let plain = match op {
             Op::Spawn | Op::Defer | Op::EnterPhase | Op::Other(_) => true,
             Op::BlockInPhase => false,
-            _ => self.drives() == 0 && self.phase_depth.get() == 0 && !self.parked.get(),
+            _ => self.is_at_rest(),
         };
         if plain && self.is_open() {
             debug_assert_eq!(rule(op, self.situation()), Ok(()));
             return Ok(());
         }
         self.ask(op, location)
+    }
+
+    /// Nothing is under way, and nothing is refused but to wait in a phase.
+    #[inline(always)]
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.drives() == 0 && self.phase_depth.get() == 0 && !self.parked.get() && self.is_open()
     }
 
     fn ask(&self, op: Op, location: &'static Location<'static>) -> Result<(), Refused> {
@@ -297,6 +303,8 @@ impl Refused {
     }
 
     /// The refusal of an executor that no longer exists.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn gone(op: Op, attempted_at: &'static Location<'static>) -> Self {
         Self::new(Facts {
             op,

@@ -191,6 +191,7 @@ impl Remote {
         self.spawners.load(Ordering::Relaxed) != 0
     }
 
+    #[inline]
     pub(crate) fn is_pending(&self) -> bool {
         self.signal.load(Ordering::Relaxed) & PENDING != 0
     }

@@ -50,6 +50,8 @@ pub(crate) struct Table {
     live: Cell<usize>,
     next_number: Cell<u64>,
     next_main: Cell<u64>,
+    /// The place of a main future, for the next one.
+    spare: Cell<Option<Slot>>,
     /// How many polls the executor has begun.
     polls: Cell<u64>,
     pub(crate) extras: RefCell<Extras>,
@@ -66,6 +68,7 @@ impl Table {
             live: Cell::new(0),
             next_number: Cell::new(1),
             next_main: Cell::new(FIRST_MAIN),
+            spare: Cell::new(None),
             polls: Cell::new(0),
             extras: RefCell::default(),
             shuffler: shuffler.map(RefCell::new),
@@ -317,15 +320,35 @@ impl Table {
     }
 
     /// The place of a main future, which is to be polled at once.
+    #[inline]
     pub(crate) fn stand_in(&self, spawned_at: &'static Location<'static>) -> Slot {
         let number = self.next_main.get();
         self.next_main.set(number + 1);
-        self.arena.stand_in(Birth {
+        let birth = Birth {
             number,
             spawned_at,
             since: self.polls.get(),
             state: State::LIVE.with(State::MAIN).with(State::WOKEN),
-        })
+        };
+        match self.spare.take() {
+            Some(slot) => {
+                slot.be_born_again(birth);
+                slot
+            }
+            None => self.arena.stand_in(birth),
+        }
+    }
+
+    /// Gives the place up; the next main future takes it, if nobody has a waker of this one.
+    #[inline]
+    pub(crate) fn end_stand_in(&self, slot: Slot) {
+        slot.update(|_| State::FREE);
+        if self.spare.get().is_none() && slot.is_unshared() {
+            slot.clear_number();
+            self.spare.set(Some(slot));
+        } else {
+            slot.retire();
+        }
     }
 
     // --- Extras.

@@ -713,6 +713,8 @@ impl Arena {
     }
 
     /// A slot that is woken and never polled here: the place of a main future.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn stand_in(&self, birth: Birth) -> Slot {
         let slot = self.take(Of::<std::future::Ready<()>>::CLASS);
         slot.be_born(&Of::<std::future::Ready<()>>::VTABLE, birth);
@@ -802,6 +804,22 @@ pub(crate) struct Birth {
 }
 
 impl Slot {
+    /// For a stand-in that is used once more, without having been freed.
+    #[inline(always)]
+    pub(crate) fn be_born_again(self, birth: Birth) {
+        let header = self.header();
+        header.number.set(birth.number);
+        header.spawned_at.set(birth.spawned_at);
+        header.since.set(birth.since);
+        header.state.set(birth.state);
+    }
+
+    /// Nobody follows a key of it from now on.
+    #[inline(always)]
+    pub(crate) fn clear_number(self) {
+        self.header().number.set(0);
+    }
+
     #[inline(always)]
     fn be_born(self, vtable: &'static VTable, birth: Birth) {
         let header = self.header();

@@ -121,7 +121,8 @@ impl Core {
     }
 
     /// Whether somebody else's loop wants to be told when something becomes ready.
+    #[inline(always)]
     pub(crate) fn has_host(&self) -> bool {
-        self.visitors.get() > 0 || self.remote.has_host()
+        self.visitors.get() > 0 || self.hosted
     }
 }

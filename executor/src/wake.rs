@@ -65,6 +65,16 @@ impl Slot {
         false
     }
 
+    /// Whether no waker of it was ever counted, or both counts are back at 0, and nothing else is
+    /// noted beside them.
+    #[inline]
+    pub(crate) fn is_unshared(self) -> bool {
+        let unshared = self.shared().load(Ordering::Relaxed) == 0 && self.wakers().get() == 0;
+        // As in `has_waker`.
+        acquire_fence("waker.gone");
+        unshared
+    }
+
     /// Answers a remote wake: the next one sends a message again (rule 2).
     pub(crate) fn reopen(self) {
         // Not a store, which would lose the wakers' writes.
