@@ -309,8 +309,7 @@ impl Core {
             None => (Source::Owner, 0),
         };
         count(&self.counters.woken_local);
-        self.table.wake(slot, source, by)
-            && (slot.state().has(State::GROUPED) || self.is_asleep())
+        self.table.wake(slot, source, by) && (slot.state().has(State::GROUPED) || self.is_asleep())
     }
 
     /// What is left to do after a [wake](Self::wake). True if somebody sleeps, and is to be
