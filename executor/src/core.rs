@@ -72,9 +72,16 @@ pub(crate) struct Counters {
     pub(crate) refused: Cell<u64>,
 }
 
+#[inline(always)]
 pub(crate) fn count(counter: &Cell<u64>) {
-    counter.set(counter.get() + 1);
+    if !BARE {
+        counter.set(counter.get() + 1);
+    }
 }
+
+/// Leaves phases, groups, counters, hooks and the checks of refusals out, where they are not
+/// used: for the benchmarks alone, which so show what they cost (docs/PERFORMANCE.md).
+pub(crate) const BARE: bool = cfg!(vestibule_bare);
 
 /// One executor.
 pub(crate) struct Core {
@@ -166,6 +173,18 @@ impl Core {
         core
     }
 
+    #[inline(always)]
+    pub(crate) fn is_special(&self) -> bool {
+        !BARE && self.special.get()
+    }
+
+    /// How many phases are in force.
+    #[inline(always)]
+    pub(crate) fn phases_in_force(&self) -> usize {
+        if BARE { 0 } else { self.phase_depth.get() }
+    }
+
+    #[inline(always)]
     pub(crate) fn is_open(&self) -> bool {
         self.life.get() == Life::Open
     }
@@ -262,7 +281,7 @@ impl Core {
     /// Whether the insertion of a ready task has to be [told](Self::tell_of) to anybody.
     #[inline(always)]
     pub(crate) fn is_curious(&self) -> bool {
-        self.hooks.is_some() || self.is_asleep()
+        (!BARE && self.hooks.is_some()) || self.is_asleep()
     }
 
     /// Takes a task in and says so.
@@ -309,7 +328,7 @@ impl Core {
             None => (Source::Owner, 0),
         };
         count(&self.counters.woken_local);
-        self.table.wake(slot, source, by) && (slot.state().has(State::GROUPED) || self.is_asleep())
+        self.table.wake(slot, source, by) && (slot.state().is_grouped() || self.is_asleep())
     }
 
     /// What is left to do after a [wake](Self::wake). True if somebody sleeps, and is to be
@@ -418,7 +437,7 @@ impl Core {
             && self.is_open()
             && let Some(slot) = self.table.next_ready(round)
         {
-            if self.special.get() || cfg!(feature = "blocking-detector") {
+            if self.is_special() || cfg!(feature = "blocking-detector") {
                 self.poll_task(slot);
                 polled += 1;
             } else {
@@ -465,7 +484,7 @@ impl Core {
     /// Polls a ready task once.
     pub(crate) fn poll_task(self: &Rc<Self>, slot: Slot) {
         self.table.begin_poll(slot);
-        if self.special.get() {
+        if self.is_special() {
             self.observe_begin(slot);
         }
         let mark = self.mark();
@@ -479,7 +498,7 @@ impl Core {
     /// Does what the outcome of a poll, which is off the stack, asks for.
     #[inline(never)]
     fn end_poll(self: &Rc<Self>, slot: Slot, outcome: Polled) {
-        if self.special.get() {
+        if self.is_special() {
             self.observe_end(slot, outcome);
         }
         match outcome {
@@ -567,11 +586,11 @@ impl Core {
         let entered = Entered {
             core: self,
             outer: self.running.replace(Some(slot)),
-            phases: self.phase_depth.get(),
+            phases: self.phases_in_force(),
             mark: Mark::new(),
             left: false,
         };
-        if self.special.get() {
+        if self.is_special() {
             self.show();
         }
         entered
@@ -678,7 +697,7 @@ impl Entered<'_> {
     /// Whether the poll left something that its end must see to.
     #[inline(always)]
     fn asks_for_more(&self) -> bool {
-        self.core.special.get() || self.core.phase_depth.get() > self.phases
+        self.core.is_special() || self.core.phases_in_force() > self.phases
     }
 
     /// Makes this the poll of another task.
@@ -702,10 +721,10 @@ impl Entered<'_> {
         core.running.set(self.outer);
         core.polls.set(core.polls.get() - 1);
         self.mark.remove();
-        if core.special.get() {
+        if core.is_special() {
             core.show();
         }
-        if core.phase_depth.get() > self.phases {
+        if core.phases_in_force() > self.phases {
             self.end_phases();
         }
     }

@@ -125,7 +125,7 @@ impl<'a> Drive<'a> {
     pub(crate) fn begin(core: &'a Rc<Core>, location: &'static Location<'static>) -> Self {
         let outer = core.driven.get();
         core.driven.set((outer.0 + 1, Some(location)));
-        if core.special.get() {
+        if core.is_special() {
             core.show();
         }
         let host_slept = core.armed.get() && core.disarm();
@@ -163,7 +163,7 @@ impl Drop for Drive<'_> {
             return self.end_for_host();
         }
         self.core.driven.set(self.outer);
-        if self.core.special.get() {
+        if self.core.is_special() {
             self.core.show();
         }
     }

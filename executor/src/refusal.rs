@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 
-use crate::core::{Core, count};
+use crate::core::{BARE, Core, count};
 use crate::ids::TaskId;
 use crate::phase::{OnBlock, PhaseKind};
 
@@ -235,7 +235,10 @@ impl Core {
     /// Nothing is under way, and nothing is refused but to wait in a phase.
     #[inline(always)]
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.drives() == 0 && self.phase_depth.get() == 0 && !self.parked.get() && self.is_open()
+        BARE || (self.drives() == 0
+            && self.phase_depth.get() == 0
+            && !self.parked.get()
+            && self.is_open())
     }
 
     fn ask(&self, op: Op, location: &'static Location<'static>) -> Result<(), Refused> {

@@ -14,6 +14,7 @@
 //!     not LIVE: the outcome waits for its HANDLE; free when that is gone
 //! ```
 
+use crate::core::BARE;
 use crate::table::Doom;
 
 /// A set of flags.
@@ -101,6 +102,11 @@ impl State {
     #[inline(always)]
     pub(crate) const fn is_merely_woken(self) -> bool {
         self.0 & (3 << Self::DOOM | Self::WOKEN.with(Self::GROUPED).0) == Self::WOKEN.0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_grouped(self) -> bool {
+        !BARE && self.has(Self::GROUPED)
     }
 
     /// What it is to end with, or ended with, unless there is a payload.

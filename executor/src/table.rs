@@ -198,7 +198,7 @@ impl Table {
     /// What a task in a group needs besides.
     #[inline(always)]
     pub(crate) fn complete_wake(&self, slot: Slot) {
-        if slot.state().has(State::GROUPED) {
+        if slot.state().is_grouped() {
             self.extras.borrow_mut().queue(slot.extra());
         }
     }
@@ -313,7 +313,7 @@ impl Table {
     }
 
     fn leave(&self, slot: Slot) {
-        if slot.state().has(State::GROUPED) {
+        if slot.state().is_grouped() {
             slot.update(|state| state.without(State::GROUPED));
             self.extras.borrow_mut().leave(slot.extra());
         }
@@ -388,7 +388,7 @@ impl Table {
     #[inline(never)]
     fn queue(&self, slot: Slot, state: State) {
         self.queue_alone(slot, state);
-        if state.has(State::GROUPED) {
+        if state.is_grouped() {
             self.extras.borrow_mut().queue(slot.extra());
         }
     }
@@ -425,7 +425,7 @@ impl Table {
             None => self.tail.set(prev),
         }
         self.ready.set(self.ready.get() - 1);
-        if slot.state().has(State::GROUPED) {
+        if slot.state().is_grouped() {
             self.unqueue_grouped(slot);
         }
     }
