@@ -393,8 +393,19 @@ impl Core {
 
     /// The outcome of a task that was taken out is in its slot, or its doom: tells whoever
     /// awaits it.
-    #[inline(never)]
+    #[inline(always)]
     fn answer(&self, slot: Slot) {
+        let state = slot.state();
+        if state.has(State::HANDLE) && !state.has(State::PANIC) && slot.extra() == NO_EXTRA {
+            // Nobody awaits it. From here on the slot is its handle's.
+            slot.update(|_| state.without(State::LIVE));
+        } else {
+            self.answer_awaited(slot);
+        }
+    }
+
+    #[inline(never)]
+    fn answer_awaited(&self, slot: Slot) {
         if slot.state().has(State::PANIC) {
             count(&self.counters.panicked);
         }

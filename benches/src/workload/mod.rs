@@ -55,11 +55,14 @@ pub fn cases<P: Peer>(offer: Offer) -> Vec<Case> {
     }
     for tasks in [1, 10, 1_000, 100_000] {
         let name = format!("yield/tasks={tasks}");
-        let start = move |label| yields::<P>(label, tasks);
+        let start = move |label| yields::<P>(label, tasks, 0);
         cases.push(Case::new(name, P::NAME, "yield", offer, start));
     }
     type Start = fn(Label) -> Result<Bench, String>;
-    let others: [(&str, &str, Start); 11] = [
+    let others: [(&str, &str, Start); 12] = [
+        ("yield_among/idle=100000", "yield", |l| {
+            yields::<P>(l, 1_000, 100_000)
+        }),
         ("join_random/tasks=10000", "task", |l| {
             join_random::<P>(l, 10_000)
         }),

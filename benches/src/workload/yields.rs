@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::parts::{Slot, YieldOnce};
+use super::parts::{Never, Slot, YieldOnce};
 use crate::case::{Bench, Clock, Label};
 use crate::peer::Peer;
 
@@ -51,11 +51,16 @@ impl Round {
     }
 }
 
-/// `tasks` tasks yield once an iteration; that they are spawned and joined is not measured.
-pub fn yields<P: Peer>(label: Label, tasks: u64) -> Result<Bench, String> {
+/// `tasks` tasks yield once an iteration, beside `idle` ones that are never ready; that they are
+/// spawned and joined is not measured.
+pub fn yields<P: Peer>(label: Label, tasks: u64, idle: u64) -> Result<Bench, String> {
     let executor = P::start()?;
     if !take_turns(&executor) {
         return Err(NO_TURNS.into());
+    }
+    let drops = Rc::new(Cell::new(0));
+    for _ in 0..idle {
+        P::detach::<()>(P::spawn(&executor.spawner(), Never(drops.clone())));
     }
     let mut handles = Vec::with_capacity(tasks as usize);
     Ok(Bench::new(tasks, move |iterations| {
@@ -71,6 +76,7 @@ pub fn yields<P: Peer>(label: Label, tasks: u64) -> Result<Bench, String> {
             sum
         });
         label.check("the number of yields", sum, iterations * tasks);
+        label.check("the number of idle tasks that ended", drops.get(), 0);
         round.clock.elapsed()
     }))
 }
