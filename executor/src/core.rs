@@ -444,16 +444,18 @@ impl Core {
     /// most `limit`; returns how many.
     pub(crate) fn poll_round(self: &Rc<Self>, round: u64, limit: u64) -> u64 {
         let mut polled = 0;
+        while polled < limit && !self.is_special() && !cfg!(feature = "blocking-detector") {
+            match self.table.first_ready(round) {
+                Some(slot) => polled += self.poll_run(slot, round, limit - polled),
+                None => return polled,
+            }
+        }
         while polled < limit
             && self.is_open()
             && let Some(slot) = self.table.next_ready(round)
         {
-            if self.is_special() || cfg!(feature = "blocking-detector") {
-                self.poll_task(slot);
-                polled += 1;
-            } else {
-                polled += self.poll_run(slot, round, limit - polled);
-            }
+            self.poll_task(slot);
+            polled += 1;
         }
         polled
     }

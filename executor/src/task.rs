@@ -506,8 +506,7 @@ unsafe fn clone_waker(data: *const ()) -> RawWaker {
 }
 
 unsafe fn wake(data: *const ()) {
-    slot_of(data).wake();
-    slot_of(data).remove_waker();
+    slot_of(data).wake_and_remove();
 }
 
 #[inline]

@@ -160,13 +160,15 @@ impl Slot {
     /// side and dropped on the other, goes into the shared word.
     #[inline(always)]
     fn set_own(self, own: i32) {
+        const FAR: i32 = limits::WAKERS / 2;
         self.wakers().set(own);
-        if own.unsigned_abs() > limits::WAKERS.unsigned_abs() / 2 {
+        if !(-FAR..=FAR).contains(&own) {
             self.fold();
         }
     }
 
     #[cold]
+    #[inline(never)]
     fn fold(self) {
         let own = self.wakers().replace(0);
         let before = self.shared().fetch_add(wakers(own), Ordering::Relaxed);
@@ -224,6 +226,23 @@ impl Slot {
             self.wake_remotely();
         } else if self.with_core(|core| core.wake(self)) == Some(true) {
             self.complete_wake();
+        }
+    }
+
+    /// [`wake`](Self::wake), and [`remove_waker`](Self::remove_waker) of the waker that does it.
+    #[inline]
+    pub(crate) fn wake_and_remove(self) {
+        if !self.counts_here() {
+            self.wake();
+            self.remove_shared_waker();
+            return;
+        }
+        if self.with_core(|core| core.wake(self)) == Some(true) {
+            self.complete_wake();
+            // A sleeper that was roused may have brought the task to its end.
+            self.remove_waker();
+        } else {
+            self.set_own(self.wakers().get() - 1);
         }
     }
 
