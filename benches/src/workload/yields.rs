@@ -59,9 +59,12 @@ pub fn yields<P: Peer>(label: Label, tasks: u64, idle: u64) -> Result<Bench, Str
         return Err(NO_TURNS.into());
     }
     let drops = Rc::new(Cell::new(0));
-    for _ in 0..idle {
-        P::detach::<()>(P::spawn(&executor.spawner(), Never(drops.clone())));
-    }
+    let spawner = executor.spawner();
+    executor.block_on(async {
+        for _ in 0..idle {
+            P::detach::<()>(P::spawn(&spawner, Never(drops.clone())));
+        }
+    });
     let mut handles = Vec::with_capacity(tasks as usize);
     Ok(Bench::new(tasks, move |iterations| {
         let spawner = executor.spawner();
