@@ -648,6 +648,7 @@ impl Chunk {
 }
 
 /// The slots of one size.
+#[derive(Default)]
 struct Class {
     free: Cell<Option<Slot>>,
     newest: Cell<Option<NonNull<Chunk>>>,
@@ -655,12 +656,6 @@ struct Class {
 }
 
 impl Class {
-    const NEW: Self = Self {
-        free: Cell::new(None),
-        newest: Cell::new(None),
-        slots: Cell::new(0),
-    };
-
     #[inline(always)]
     fn recycle(&self, slot: Slot) {
         let header = slot.header();
@@ -687,7 +682,7 @@ impl Arena {
             remote,
             owner: crate::sync::thread_number(),
             core: Cell::new(None),
-            classes: [const { Class::NEW }; CLASSES],
+            classes: std::array::from_fn(|_| Class::default()),
             chunks: RefCell::default(),
         }
     }
