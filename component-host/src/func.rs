@@ -1,6 +1,6 @@
 //! Component functions: those the embedder calls, and those it provides.
 
-use crate::abi::canon_lift::canon_lift;
+use crate::abi::canon_lift::{Lifted, canon_lift};
 use crate::abi::canon_lower::FuncInst;
 use crate::abi::canon_subtask::cancel_task;
 use crate::abi::direct::call_from_host;
@@ -78,86 +78,47 @@ impl Func {
     ) -> impl Future<Output = Result<Option<Val>>> + use<T> {
         let func = self.clone();
         let store = Rc::clone(&store.inner);
-        let args = args.to_vec();
+        // Now, so that the future need not keep the arguments in both forms.
+        let call = self.lower(&store, args);
         async move {
-            func.check_store(&store)?;
-            check_args(func.ty(), &args).map_err(|problem| func.wrong(&problem))?;
-            let args = send(&args, func.ty().param_types().types())?;
-            let results = func.call_with(&store, args, true, at).await?;
+            let results = func.call_with(&store, call?, at).await?;
             let mut results = receive(func.ty().result_type().types(), &mut results.read())?;
             Ok(results.pop())
         }
     }
 
-    /// Calls the function with arguments that are of its types; `as_vals` when the results will
-    /// be `Val`s.
+    fn lower(&self, store: &Rc<StoreInner>, args: &[Val]) -> Result<Rc<HostCall>> {
+        self.check_store(store)?;
+        check_args(self.ty(), args).map_err(|problem| self.wrong(&problem))?;
+        let args = send(args, self.ty().param_types().types())?;
+        Ok(HostCall::new(args, true))
+    }
+
+    /// Goes through with a call whose arguments are of the function's types.
     pub(crate) fn call_with(
         &self,
         store: &Rc<StoreInner>,
-        mut args: Transit,
-        as_vals: bool,
+        call: Rc<HostCall>,
         at: &'static Location<'static>,
     ) -> impl Future<Output = Result<Transit>> + use<> {
         let (func, store) = (self.inner.clone(), Rc::clone(store));
+        // What lives across an await is kept for each suspended call: no arguments, no results.
         async move {
             store.until_no_slice_is_left().await;
-            match &func {
-                FuncInst::Lifted(callee) => {
-                    let call = HostCall::new(as_vals);
-                    // Before anything runs: what the embedder did wrong is no trap of the guest's.
-                    if args.has_handles() {
-                        store.enter("call a function", at, |cx| {
-                            cx.data_mut().give(&mut args, Some(&call))
-                        })??;
-                    }
-                    let mut numbers = None;
-                    match callee.direct && !as_vals {
-                        true => numbers = Some(args),
-                        false => call.args.set(Some(args)),
-                    }
-                    let base = Base::call(at, &call);
-                    let phase = || Frame::Phase {
-                        what: format!("the host called `{}`", callee.entry.name),
-                        entered_at: at,
-                    };
-                    let driven = drive::run(&store, &base, "call a function", |cx| {
-                        let (task, flow) = match numbers {
-                            // An observer is told of calls on the long way alone.
-                            Some(args) if cx.data().observer.is_none() => {
-                                call_from_host(cx, callee, &call, args)?
-                            }
-                            numbers => {
-                                if numbers.is_some() {
-                                    call.args.set(numbers);
-                                }
-                                canon_lift(cx, callee, TaskCaller::Host(Rc::clone(&call)))?
-                            }
-                        };
-                        call.task.set(Some(task));
-                        Ok(flow)
-                    });
-                    match driven {
-                        Ok(Driven::Done) => {}
-                        Ok(Driven::SliceOver) => drive::go_on_later(&store, base),
-                        Err(error) => {
-                            call.discard(&store);
-                            return Err(error.with_frame(phase()));
-                        }
-                    }
-                    if call.is_resolved() {
-                        let results = call.take_result();
-                        return results.map_err(|error| error.with_frame(phase()));
-                    }
-                    let given_up = CancelOnDrop {
-                        store: Rc::downgrade(&store),
-                        call: Rc::clone(&call),
-                    };
-                    let results = call.wait(&store).await;
-                    drop(given_up);
-                    results.map_err(|error| error.with_frame(phase()))
-                }
-                FuncInst::Host(host) => host.call(args).await,
-            }
+            let callee = match func {
+                FuncInst::Lifted(callee) => callee,
+                FuncInst::Host(host) => return call_host(host, call).await,
+            };
+            begin(&store, &callee, &call, at)?;
+            let given_up = CancelOnDrop {
+                store: Rc::downgrade(&store),
+                call: Rc::clone(&call),
+            };
+            let waited = call.wait(&store).await;
+            // Before `given_up` goes, which would discard them.
+            let results = waited.and_then(|()| call.take_result());
+            drop(given_up);
+            results.map_err(|error| error.with_frame(called(&callee, at)))
         }
     }
 
@@ -174,6 +135,70 @@ impl Func {
         }
         Ok(())
     }
+}
+
+/// Begins a call: the callee runs until it returns, waits, or has used up its slice of fuel.
+fn begin(
+    store: &Rc<StoreInner>,
+    callee: &Rc<Lifted>,
+    call: &Rc<HostCall>,
+    at: &'static Location<'static>,
+) -> Result<()> {
+    const ATTEMPTED: &str = "call a function";
+    let mut args = call.take_args().unwrap_or_default();
+    // Before anything runs: what the embedder did wrong is no trap of the guest's.
+    if args.has_handles() {
+        store.enter(ATTEMPTED, at, |cx| {
+            cx.data_mut().give(&mut args, Some(call))
+        })??;
+    }
+    let mut numbers = None;
+    match callee.direct && !call.as_vals {
+        true => numbers = Some(args),
+        false => call.values.set(Values::Args(args)),
+    }
+    let base = Base::call(at, call);
+    let driven = drive::run(store, &base, ATTEMPTED, |cx| {
+        let (task, flow) = match numbers {
+            // An observer is told of calls on the long way alone.
+            Some(args) if cx.data().observer.is_none() => call_from_host(cx, callee, call, args)?,
+            numbers => {
+                if let Some(args) = numbers {
+                    call.values.set(Values::Args(args));
+                }
+                canon_lift(cx, callee, TaskCaller::Host(Rc::clone(call)))?
+            }
+        };
+        call.task.set(Some(task));
+        Ok(flow)
+    });
+    match driven {
+        Ok(Driven::Done) => {}
+        Ok(Driven::SliceOver) => drive::go_on_later(store, base),
+        Err(error) => {
+            call.discard(store);
+            return Err(error.with_frame(called(callee, at)));
+        }
+    }
+    Ok(())
+}
+
+fn called(callee: &Lifted, at: &'static Location<'static>) -> Frame {
+    Frame::Phase {
+        what: format!("the host called `{}`", callee.entry.name),
+        entered_at: at,
+    }
+}
+
+/// Calls a function of the embedder's for the embedder itself. Boxed, since few calls are such.
+fn call_host(
+    host: Rc<HostFunc>,
+    call: Rc<HostCall>,
+) -> Pin<Box<dyn Future<Output = Result<Transit>>>> {
+    Box::pin(async move {
+        let args = call.take_args().unwrap_or_default();
+        host.call(args).await
+    })
 }
 
 /// Says how an argument list differs from what a function expects.
@@ -203,8 +228,7 @@ impl fmt::Debug for Func {
 pub(crate) struct HostCall {
     /// The callee's task, once it was made.
     task: Cell<Option<TaskId>>,
-    args: Cell<Option<Transit>>,
-    result: Cell<Option<Result<Transit>>>,
+    values: Cell<Values>,
     as_vals: bool,
     /// What its budget has left, once guest code has run for it.
     pub(crate) meter: Cell<Option<Meter>>,
@@ -216,12 +240,23 @@ pub(crate) struct HostCall {
     waiter: Cell<Option<JoinHandle<()>>>,
 }
 
+/// The values of a call that are on their way.
+#[derive(Default)]
+enum Values {
+    #[default]
+    None,
+    /// Of a call that has not started.
+    Args(Transit),
+    /// Of a call that has ended.
+    Result(Result<Transit>),
+}
+
 impl HostCall {
-    fn new(as_vals: bool) -> Rc<HostCall> {
+    /// A call with these arguments; `as_vals` when its results will be `Val`s.
+    pub(crate) fn new(args: Transit, as_vals: bool) -> Rc<HostCall> {
         Rc::new(HostCall {
             task: Cell::new(None),
-            args: Cell::new(None),
-            result: Cell::new(None),
+            values: Cell::new(Values::Args(args)),
             as_vals,
             meter: Cell::new(None),
             resolved: Cell::new(false),
@@ -245,13 +280,19 @@ impl HostCall {
     }
 
     pub(crate) fn take_args(&self) -> Option<Transit> {
-        self.args.take()
+        match self.values.take() {
+            Values::Args(args) => Some(args),
+            other => {
+                self.values.set(other);
+                None
+            }
+        }
     }
 
     /// Sets the result, unless there is one already.
     pub(crate) fn resolve(self: &Rc<Self>, aftermath: &mut Aftermath, result: Result<Transit>) {
         // Those of a call that never started.
-        if let Some(args) = self.args.take() {
+        if let Some(args) = self.take_args() {
             aftermath
                 .unwanted
                 .push(Unwanted::Given(args.into_handles()));
@@ -264,7 +305,7 @@ impl HostCall {
                 Err(error) => aftermath.drop_later(error),
             }
         } else {
-            self.result.set(Some(result));
+            self.values.set(Values::Result(result));
             // One that begins to wait later sees that there is a result.
             if self.is_awaited() {
                 aftermath.notify(self);
@@ -275,12 +316,12 @@ impl HostCall {
     /// Nobody waits for the call any more.
     fn discard(&self, store: &Rc<StoreInner>) {
         self.given_up.set(true);
-        if let Some(args) = self.args.take() {
-            store.discard(Discarded::Values(Unwanted::Given(args.into_handles())));
-        }
-        if let Some(Ok(values)) = self.result.take() {
-            store.discard(Discarded::Values(Unwanted::Held(values.into_handles())));
-        }
+        let unwanted = match self.values.take() {
+            Values::Args(args) => Unwanted::Given(args.into_handles()),
+            Values::Result(Ok(values)) => Unwanted::Held(values.into_handles()),
+            Values::Result(Err(_)) | Values::None => return,
+        };
+        store.discard(Discarded::Values(unwanted));
     }
 
     pub(crate) fn cancelled(self: &Rc<Self>, aftermath: &mut Aftermath) {
@@ -303,9 +344,10 @@ impl HostCall {
         self.waiter.set(waiter);
     }
 
-    async fn wait(self: Rc<Self>, store: &Rc<StoreInner>) -> Result<Transit> {
+    /// Waits until the call is resolved, or the executor is shut down.
+    async fn wait(self: &Rc<Self>, store: &Rc<StoreInner>) -> Result<()> {
         if !self.resolved.get() {
-            let call = Rc::clone(&self);
+            let call = Rc::clone(self);
             let resolved = poll_fn(move |_| {
                 if call.resolved.get() {
                     Poll::Ready(())
@@ -331,13 +373,13 @@ impl HostCall {
             });
             joined.await;
         }
-        self.take_result()
+        Ok(())
     }
 
     fn take_result(&self) -> Result<Transit> {
-        match self.result.take() {
-            Some(result) => result,
-            None => Err(Error::link(
+        match self.values.take() {
+            Values::Result(result) => result,
+            Values::Args(_) | Values::None => Err(Error::link(
                 "the executor was shut down before the call returned",
             )),
         }

@@ -1,7 +1,7 @@
 //! Functions that are called with Rust types.
 
 use crate::error::Result;
-use crate::func::Func;
+use crate::func::{Func, HostCall};
 use crate::instance::Instance;
 use crate::store::Store;
 use crate::transit::Transit;
@@ -79,18 +79,18 @@ impl<P: LowerList, R: LiftList> TypedFunc<P, R> {
         let func = self.func.clone();
         let store = Rc::clone(&store.inner);
         // Now, and not when the future is polled: the parameters may be borrowed.
-        let args = self.lower(&store, params);
+        let call = self.lower(&store, params);
         async move {
-            let results = func.call_with(&store, args?, false, at).await?;
+            let results = func.call_with(&store, call?, at).await?;
             R::lift_all(func.ty().result_type().types(), &mut results.read())
         }
     }
 
-    fn lower(&self, store: &Rc<crate::store::StoreInner>, params: P) -> Result<Transit> {
+    fn lower(&self, store: &Rc<crate::store::StoreInner>, params: P) -> Result<Rc<HostCall>> {
         self.func.check_store(store)?;
         let mut args = Transit::new();
         params.lower_all(self.func.ty().param_types().types(), &mut args)?;
-        Ok(args)
+        Ok(HostCall::new(args, false))
     }
 
     /// The function, to be called with `Val`s.

@@ -55,7 +55,7 @@ fn a_suspended_call_takes_little() {
 
 /// In bytes. Of these a third is what the executor takes for four tasks: the embedder's own, one
 /// that it joins, the guest's thread, and the host function.
-const LIMIT: usize = 3_400;
+const LIMIT: usize = 2_400;
 
 /// `start: async func(n: u32)` makes so many calls of another component, each of which waits on a set
 /// of its own with its core stack suspended.

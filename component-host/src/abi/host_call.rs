@@ -132,7 +132,7 @@ struct HostTask {
 enum Progress {
     Running(HostFuture),
     /// Ready, but the store was taken when it became so.
-    Ready(Result<Transit, Error>),
+    Ready(Box<Result<Transit, Error>>),
     Done,
 }
 
@@ -141,25 +141,26 @@ impl Future for HostTask {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if let Progress::Running(future) = &mut this.progress {
-            let Poll::Ready(result) = poll(future, cx.waker()) else {
-                return Poll::Pending;
-            };
-            let running = std::mem::replace(&mut this.progress, Progress::Ready(result));
-            if let Progress::Running(future) = running {
+        let result = match std::mem::replace(&mut this.progress, Progress::Done) {
+            Progress::Running(mut future) => {
+                let Poll::Ready(result) = poll(&mut future, cx.waker()) else {
+                    this.progress = Progress::Running(future);
+                    return Poll::Pending;
+                };
                 drop_caught(future);
+                result
             }
-        }
+            Progress::Ready(result) => *result,
+            Progress::Done => return Poll::Ready(()),
+        };
         let Some(store) = this.store.upgrade() else {
             return Poll::Ready(());
         };
         if store.is_taken() {
+            this.progress = Progress::Ready(Box::new(result));
             store.wait_for_release(cx.waker());
             return Poll::Pending;
         }
-        let Progress::Ready(result) = std::mem::replace(&mut this.progress, Progress::Done) else {
-            return Poll::Ready(());
-        };
         complete(&store, this.subtask, &this.host, result);
         Poll::Ready(())
     }
@@ -168,10 +169,11 @@ impl Future for HostTask {
 impl Drop for HostTask {
     fn drop(&mut self) {
         // It was ready, and was given up before the store was free.
-        if let Progress::Ready(Ok(values)) = &mut self.progress
+        if let Progress::Ready(result) = std::mem::replace(&mut self.progress, Progress::Done)
+            && let Ok(values) = *result
             && let Some(store) = self.store.upgrade()
         {
-            let values = Unwanted::Held(std::mem::take(values).into_handles());
+            let values = Unwanted::Held(values.into_handles());
             store.discard(Discarded::Values(values));
         }
     }
