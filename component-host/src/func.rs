@@ -110,6 +110,10 @@ impl Func {
                 FuncInst::Host(host) => return call_host(host, call).await,
             };
             begin(&store, &callee, &call, at)?;
+            if call.is_resolved() {
+                let results = call.take_result();
+                return results.map_err(|error| error.with_frame(called(&callee, at)));
+            }
             let given_up = CancelOnDrop {
                 store: Rc::downgrade(&store),
                 call: Rc::clone(&call),
