@@ -93,9 +93,11 @@ fn main() -> Result<()> {
         host.executor.spawn(call).expect("the executor runs")
     };
 
+    let first = Rc::downgrade(&host.current.borrow());
     let old = call();
     host.executor.run_until_stalled(Budget::rounds(100))?;
     host.reload(&version(2))?;
+    assert!(first.upgrade().is_some(), "a call is still in progress");
     let new = call();
     let error = host.reload(BROKEN).expect_err("its start function traps");
     println!(
@@ -118,5 +120,7 @@ fn main() -> Result<()> {
     println!("a call that was in progress ended with version {}", old.0);
     println!("a call after the reload went to version {}", new.0);
     assert_eq!((old, new), ((1,), (2,)));
+    // With its last call, the old version and its store are gone.
+    assert!(first.upgrade().is_none());
     Ok(())
 }

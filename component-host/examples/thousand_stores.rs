@@ -18,7 +18,7 @@ const COUNTER: &str = r#"(component
 fn main() -> Result<()> {
     const STORES: usize = 1_000;
     let (executor, engine) = (Executor::new(), Engine::default());
-    let prepared = Linker::new().instantiate_pre(&Component::new(&engine, COUNTER.as_bytes())?);
+    let prepared = Linker::new().instantiate_pre(&Component::new(&engine, COUNTER.as_bytes())?)?;
 
     let stores: Vec<(Store<usize>, Instance)> = (0..STORES)
         .map(|i| {
