@@ -24,6 +24,7 @@
 mod containers;
 mod lists;
 mod scalars;
+mod tuples;
 
 #[doc(hidden)]
 #[allow(missing_docs, reason = "there for derived implementations alone")]

@@ -1,5 +1,6 @@
 //! Parameter lists and results: tuples of Rust types, or `Val`s of any type.
 
+use super::tuples::for_each_tuple;
 use super::{ComponentType, Lift, Lower, Mismatch};
 use crate::error::{Result, bug};
 use crate::transit::{Arrivals, Transit};
@@ -112,26 +113,8 @@ fn at(types: &[Type], index: usize) -> Result<&Type> {
         .ok_or_else(|| bug!("a list of types was taken for a longer one"))
 }
 
-named_lists! {
-    ()
-    (A 0)
-    (A 0 B 1)
-    (A 0 B 1 C 2)
-    (A 0 B 1 C 2 D 3)
-    (A 0 B 1 C 2 D 3 E 4)
-    (A 0 B 1 C 2 D 3 E 4 F 5)
-    (A 0 B 1 C 2 D 3 E 4 F 5 G 6)
-    (A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7)
-    (A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8)
-    (A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8 J 9)
-    (A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8 J 9 K 10)
-    (A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8 J 9 K 10 L 11)
-    (A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8 J 9 K 10 L 11 M 12)
-    (A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8 J 9 K 10 L 11 M 12 N 13)
-    (A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8 J 9 K 10 L 11 M 12 N 13 O 14)
-    (A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8 J 9 K 10 L 11 M 12 N 13 O 14 P 15)
-    (A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8 J 9 K 10 L 11 M 12 N 13 O 14 P 15 Q 16)
-}
+named_lists! { () }
+for_each_tuple!(named_lists);
 
 macro_rules! dynamic_lists {
     ($rust:ty, |$vals:ident| $as_slice:expr, |$list:ident| $from_list:expr) => {
