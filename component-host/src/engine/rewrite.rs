@@ -16,7 +16,7 @@ mod tests;
 
 use crate::component::names::func_name;
 use crate::error::{Error, Result};
-use constants::Excess;
+use constants::{Excess, MAX_CONSTANTS};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
@@ -54,10 +54,15 @@ const START_EXPORT: &str = "\0vestibule:start";
 ///
 /// `Invalid`, when a section that is changed or looked at cannot be read.
 pub(crate) fn rewrite(bytes: &[u8]) -> Result<Rewritten<'_>> {
+    rewrite_within(bytes, MAX_CONSTANTS)
+}
+
+/// As [`rewrite`], with the limit of constants in a function as it is given.
+pub(super) fn rewrite_within(bytes: &[u8], max_constants: usize) -> Result<Rewritten<'_>> {
     let module = Module::read(bytes)?;
     let start = module.start()?;
     let excess = match module.section(SectionId::Code) {
-        Some(code) => Excess::find(code.contents, || module.global_count())?,
+        Some(code) => Excess::find(code.contents, max_constants, || module.global_count())?,
         None => None,
     };
     if start.is_none() && excess.is_none() {

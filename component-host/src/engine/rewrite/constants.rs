@@ -73,9 +73,10 @@ pub(super) struct Excess {
 }
 
 impl Excess {
-    /// Looks for functions with too many constants in the contents of a code section.
+    /// Looks for functions with more than `max` constants in the contents of a code section.
     pub(super) fn find(
         code: &[u8],
+        max: usize,
         global_count: impl FnOnce() -> Result<u32>,
     ) -> Result<Option<Excess>> {
         let mut found = Vec::new();
@@ -84,13 +85,13 @@ impl Excess {
             let begin = reader.current_position();
             let mut body = reader.read_reader().map_err(unreadable)?;
             // Everything that makes a constant takes a byte for each that it makes, at least.
-            if body.bytes_remaining() <= MAX_CONSTANTS {
+            if body.bytes_remaining() <= max {
                 continue;
             }
             let size = body.bytes_remaining();
             let body = body.read_bytes(size).map_err(unreadable)?;
             let survey = Survey::of(body)?;
-            if survey.total() > MAX_CONSTANTS {
+            if survey.total() > max {
                 found.push((begin..reader.current_position(), body, survey));
             }
         }
@@ -104,7 +105,7 @@ impl Excess {
             bodies: Vec::new(),
         };
         for (range, body, survey) in found {
-            let body = excess.rewrite_body(body, survey.room_for_constants())?;
+            let body = excess.rewrite_body(body, survey.room_for_constants(max))?;
             excess.bodies.push((range, body));
         }
         Ok((!excess.constants.is_empty()).then_some(excess))
@@ -237,8 +238,8 @@ impl Survey {
     }
 
     /// How many constants may be left when everything else has its slot.
-    fn room_for_constants(&self) -> usize {
-        MAX_CONSTANTS.saturating_sub(self.globals.len() + self.made)
+    fn room_for_constants(&self, max: usize) -> usize {
+        max.saturating_sub(self.globals.len() + self.made)
     }
 }
 

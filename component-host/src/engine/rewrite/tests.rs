@@ -1,4 +1,3 @@
-use super::constants::MAX_CONSTANTS;
 use super::*;
 use std::fmt::Write;
 use wasmi::{Engine, Linker, Module as Compiled, Store, Val};
@@ -318,4 +317,70 @@ fn bytes_that_are_no_module_are_an_error_or_come_back_changed() {
     }
     assert!(rewrite(b"").is_err());
     assert!(rewrite(b"\0asm\x0d\0\x01\0").is_err());
+}
+
+/// What a module exports, its start function's private name apart, and whether it has a start
+/// section.
+fn outline(bytes: &[u8]) -> (Vec<String>, bool) {
+    let (mut exports, mut start) = (Vec::new(), false);
+    for payload in wasmparser::Parser::new(0).parse_all(bytes) {
+        match payload.expect("a valid module") {
+            wasmparser::Payload::ExportSection(section) => {
+                for export in section {
+                    let export = export.expect("a valid export");
+                    exports.push(format!(
+                        "{} {:?} {}",
+                        export.name, export.kind, export.index
+                    ));
+                }
+            }
+            wasmparser::Payload::StartSection { .. } => start = true,
+            _ => {}
+        }
+    }
+    exports.retain(|export| !export.starts_with(START_EXPORT));
+    (exports, start)
+}
+
+#[test]
+fn whatever_is_valid_is_taken_rewritten_into_what_is_valid_and_compiled() {
+    let mut config = wasmi::Config::default();
+    config
+        .compilation_mode(wasmi::CompilationMode::Eager)
+        .wasm_custom_page_sizes(true)
+        .wasm_wide_arithmetic(true);
+    let engine = Engine::new(&config);
+    let (mut modules, mut started, mut smaller) = (0, 0, 0);
+    for seed in 1..=150 {
+        let Some(bytes) = super::super::generated::module(seed) else {
+            continue;
+        };
+        validate(&bytes);
+        modules += 1;
+        let (exports, start) = outline(&bytes);
+        // With the engine's limit of constants, and with one that most functions are above.
+        for max_constants in [MAX_CONSTANTS, 2] {
+            let rewritten = rewrite_within(&bytes, max_constants)
+                .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            validate(&rewritten.bytes);
+            let (exports_now, start_now) = outline(&rewritten.bytes);
+            assert_eq!(exports_now, exports, "seed {seed}");
+            assert_eq!(rewritten.start.is_some(), start, "seed {seed}");
+            assert!(!start_now, "seed {seed}: the start section is gone");
+            Compiled::new(&engine, &rewritten.bytes[..])
+                .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            if max_constants == MAX_CONSTANTS {
+                let borrowed = matches!(rewritten.bytes, Cow::Borrowed(_));
+                assert_eq!(borrowed, !start, "seed {seed}: nothing else is changed");
+            } else {
+                smaller += i32::from(rewritten.bytes.len() != bytes.len());
+            }
+        }
+        started += i32::from(start);
+    }
+    // The generator must not have stopped to generate what this is about.
+    assert!(
+        modules > 100 && started > 5 && smaller > 70,
+        "{modules} modules, {started} with a start section, {smaller} with constants taken out"
+    );
 }
