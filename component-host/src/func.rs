@@ -104,7 +104,7 @@ impl Func {
         let (func, store) = (self.inner.clone(), Rc::clone(store));
         // What lives across an await is kept for each suspended call: no arguments, no results.
         async move {
-            store.until_no_slice_is_left().await;
+            store.until_no_slice_is_left("call a function", at).await?;
             let callee = match func {
                 FuncInst::Lifted(callee) => callee,
                 FuncInst::Host(host) => return call_host(host, call).await,
@@ -456,6 +456,11 @@ pub(crate) enum HostKind {
 }
 
 impl HostFunc {
+    /// Whether the whole store waits for it: it is async, and its import is not.
+    pub(crate) fn suspends(&self) -> bool {
+        matches!(self.kind, HostKind::Async(_)) && !self.ty.is_async()
+    }
+
     /// The frame that names it.
     pub(crate) fn frame(&self) -> Frame {
         Frame::HostFunction {

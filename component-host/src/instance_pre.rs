@@ -11,20 +11,28 @@ use std::rc::Rc;
 
 /// A component, and what its imports are bound to: a linker as it was when this was made.
 ///
-/// Cheap to clone. The imports are compared with the definitions in each instantiation, since
-/// resource types and the host's data are a store's own.
+/// Cheap to clone. What it needs was found to be there, and of the right type, when it was made.
 pub struct InstancePre<T: 'static> {
     linker: Rc<Linker<T>>,
     component: Component,
 }
 
 impl<T: 'static> Linker<T> {
-    /// Keeps the component together with the definitions that the linker has now.
-    pub fn instantiate_pre(&self, component: &Component) -> InstancePre<T> {
-        InstancePre {
+    /// Keeps the component together with the definitions that the linker has now, when they fit
+    /// its imports. No instantiation of the result fails for a name or a type, with one exception:
+    /// an [export](crate::LinkerInstance::export) of an instance serves the store of that instance,
+    /// which is known only then.
+    ///
+    /// # Errors
+    ///
+    /// `Link` when an import is missing or does not fit; all of them are named. `Limit` when an
+    /// instance would be larger than it may be.
+    pub fn instantiate_pre(&self, component: &Component) -> Result<InstancePre<T>> {
+        self.check(component)?;
+        Ok(InstancePre {
             linker: Rc::new(self.clone()),
             component: component.clone(),
-        }
+        })
     }
 }
 
@@ -33,7 +41,7 @@ impl<T: 'static> InstancePre<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`Linker::instantiate`].
+    /// Those of [`Linker::instantiate`], but for names and types.
     #[track_caller]
     pub fn instantiate(&self, store: &Store<T>) -> Result<Instance> {
         self.linker.instantiate(store, &self.component)

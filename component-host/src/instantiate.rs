@@ -6,10 +6,12 @@
 //! inside the phase of the whole instantiation.
 
 mod canon;
+mod check;
 mod core;
 mod cost;
 mod imports;
 
+pub(crate) use check::check;
 pub(crate) use imports::Imports;
 use imports::Resolver;
 
@@ -68,7 +70,9 @@ pub(crate) async fn instantiate_async(
     imports: &dyn Imports,
     at: &'static Location<'static>,
 ) -> Result<Instance> {
-    store.until_no_slice_is_left().await;
+    store
+        .until_no_slice_is_left("instantiate a component", at)
+        .await?;
     if store.is_taken() {
         return Err(store.busy("instantiate a component", at));
     }
@@ -172,6 +176,8 @@ struct Walk<'a> {
     core_instances_made: u32,
     /// When nothing is to be run: the core instances so far.
     linked: Option<Vec<LinkedModule>>,
+    /// Whether only names and types are followed.
+    types_only: bool,
     done: bool,
 }
 
@@ -220,6 +226,7 @@ impl<'a> Walk<'a> {
             yields,
             core_instances_made: 0,
             linked: None,
+            types_only: false,
             done: false,
         }
     }
@@ -292,6 +299,9 @@ impl<'a> Walk<'a> {
     }
 
     async fn define(&mut self, definition: &Definition) -> Result<()> {
+        if self.types_only {
+            return self.define_type(definition);
+        }
         let at = self.at;
         if uses_imports(definition) {
             self.imports.finish()?;
@@ -326,12 +336,7 @@ impl<'a> Walk<'a> {
                     scope.alias_core_export(cx, *sort, *instance, name)
                 })?;
             }
-            Definition::Import { name, ty } => {
-                let Some(scope) = self.scopes.last_mut() else {
-                    return Err(bug!("an instantiation lost its root"));
-                };
-                return scope.import(&mut self.imports, name, ty);
-            }
+            Definition::Import { name, ty } => return self.import(name, ty),
             _ => {}
         }
         self.scope()?.define_plain(definition)
@@ -341,6 +346,13 @@ impl<'a> Walk<'a> {
         self.scopes
             .last_mut()
             .ok_or_else(|| bug!("an instantiation lost its root"))
+    }
+
+    fn import(&mut self, name: &Name, ty: &ExternTypeDef) -> Result<()> {
+        match self.scopes.last_mut() {
+            Some(scope) => scope.import(&mut self.imports, name, ty),
+            None => Err(bug!("an instantiation lost its root")),
+        }
     }
 
     fn enter_scope(

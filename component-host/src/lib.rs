@@ -63,6 +63,7 @@ mod instantiate;
 mod runtime;
 mod start_report;
 mod start_safety;
+mod suspending;
 #[cfg(feature = "tracing")]
 mod tracing_observer;
 

@@ -12,6 +12,7 @@ use crate::instantiate::{self, Imports};
 use crate::runtime::{Item, RtType};
 use crate::start_safety::StartSafety;
 use crate::store::{Store, StoreInner};
+use crate::suspending::Suspending;
 use crate::transit::Transit;
 use crate::trap::Trap;
 use crate::typed::{ComponentNamedList, LiftList, LowerList, check_func};
@@ -35,6 +36,7 @@ pub struct Linker<T: 'static> {
     root: BTreeMap<String, Definition<T>>,
     unknown_imports_trap: bool,
     pub(crate) start_safety: StartSafety,
+    pub(crate) suspending: Suspending,
 }
 
 /// What a name in a linker stands for.
@@ -76,6 +78,7 @@ impl<T: 'static> Linker<T> {
             root: BTreeMap::new(),
             unknown_imports_trap: false,
             start_safety: StartSafety::default(),
+            suspending: Suspending::default(),
         }
     }
 
@@ -152,7 +155,7 @@ impl<T: 'static> Linker<T> {
     ) -> Result<Instance> {
         let imports = LinkedImports {
             linker: self,
-            store,
+            store: Some(store),
         };
         instantiate::instantiate_async(&store.inner, component, &imports, at).await
     }
@@ -165,8 +168,17 @@ impl<T: 'static> Linker<T> {
     ) -> Result<R> {
         f(&LinkedImports {
             linker: self,
-            store,
+            store: Some(store),
         })
+    }
+
+    /// Fails when what this linker offers does not fit the component's imports.
+    pub(crate) fn check(&self, component: &Component) -> Result<()> {
+        let imports = LinkedImports {
+            linker: self,
+            store: None,
+        };
+        instantiate::check(component, &imports)
     }
 
     fn instantiate_at(
@@ -177,7 +189,7 @@ impl<T: 'static> Linker<T> {
     ) -> Result<Instance> {
         let imports = LinkedImports {
             linker: self,
-            store,
+            store: Some(store),
         };
         instantiate::instantiate(&store.inner, component, &imports, at)
     }
@@ -189,6 +201,7 @@ impl<T> Clone for Linker<T> {
             root: self.root.clone(),
             unknown_imports_trap: self.unknown_imports_trap,
             start_safety: self.start_safety.clone(),
+            suspending: self.suspending.clone(),
         }
     }
 }
@@ -275,7 +288,8 @@ impl<'a, T: 'static> LinkerInstance<'a, T> {
     }
 
     /// Defines an async host function: the future it returns need not be `Send`. It serves
-    /// imports of async type.
+    /// imports of async type, and those of synchronous type at which the guest
+    /// [may be suspended](Linker::allow_suspending).
     ///
     /// The future is polled once when the guest calls; while it is pending, only the outermost
     /// loop of the executor polls it. When the guest's call is given up, it is dropped.
@@ -463,10 +477,10 @@ impl<T> Found<'_, T> {
     }
 }
 
-/// A linker's definitions, bound to one store.
+/// A linker's definitions, bound to one store; or to none, to see whether they fit.
 struct LinkedImports<'a, T: 'static> {
     linker: &'a Linker<T>,
-    store: &'a Store<T>,
+    store: Option<&'a Store<T>>,
 }
 
 impl<T: 'static> LinkedImports<'_, T> {
@@ -487,15 +501,17 @@ impl<T: 'static> LinkedImports<'_, T> {
 
     /// Links a resource type of the embedder's: from now on the store knows its destructor.
     fn bind_resource(&self, name: &str, resource: &ResourceDefinition<T>) -> Result<Item> {
-        let store = &self.store.inner;
         let dtor_ty = FuncType::new(false, [("rep".into(), Type::U32)], None);
         let dtor = self.bind(name, &resource.dtor, &Arc::new(dtor_ty))?;
-        store.enter("link a resource type", resource.dtor.defined_at, |cx| {
-            let resources = &mut cx.data_mut().resources;
-            resources
-                .entry(resource.ty)
-                .or_insert_with(|| ResourceImpl::Host(Rc::new(dtor)));
-        })?;
+        if let Some(store) = self.store {
+            let at = resource.dtor.defined_at;
+            store.inner.enter("link a resource type", at, |cx| {
+                let resources = &mut cx.data_mut().resources;
+                resources
+                    .entry(resource.ty)
+                    .or_insert_with(|| ResourceImpl::Host(Rc::new(dtor)));
+            })?;
+        }
         Ok(Item::Type(RtType::Resource(resource.ty)))
     }
 
@@ -507,7 +523,8 @@ impl<T: 'static> LinkedImports<'_, T> {
         store: &Weak<StoreInner>,
         ty: &FuncType,
     ) -> Result<FuncInst> {
-        if !std::ptr::eq(store.as_ptr(), Rc::as_ptr(&self.store.inner)) {
+        let elsewhere = |of: &Store<T>| !std::ptr::eq(store.as_ptr(), Rc::as_ptr(&of.inner));
+        if self.store.is_some_and(elsewhere) {
             return Err(Error::link(format!(
                 "import `{name}`: the function that the linker has there belongs to an instance \
                  in another store"
@@ -533,9 +550,22 @@ impl<T: 'static> LinkedImports<'_, T> {
                 "import `{name}`, which is {ty}, does not fit: {problem}"
             ))
         })?;
-        let data = Rc::clone(&self.store.data);
-        let executor = self.store.inner.executor.clone();
-        let store = Rc::downgrade(&self.store.inner);
+        let is_async = matches!(func.kind, FuncKind::Async(_));
+        if is_async && !ty.is_async() && !self.linker.suspending.allows(name) {
+            return Err(Error::link(format!(
+                "import `{name}`, which is {ty}, is of synchronous type, and the host function \
+                 defined at {} is async: define it with `func`, let the component import an \
+                 `async func`, or let the whole store wait for it with \
+                 `Linker::allow_suspending(\"{name}\")`",
+                func.defined_at
+            )));
+        }
+        let Some(store) = self.store else {
+            return Ok(stub(name.into(), ty));
+        };
+        let data = Rc::clone(&store.data);
+        let executor = store.inner.executor.clone();
+        let store = Rc::downgrade(&store.inner);
         let (func_ty, import) = (Arc::clone(ty), Rc::from(name));
         let kind = match &func.kind {
             FuncKind::Plain(function) => {
@@ -543,14 +573,6 @@ impl<T: 'static> LinkedImports<'_, T> {
                 HostKind::Plain(Box::new(move |args| {
                     function(Caller::new(&data, &executor, &store)?, &func_ty, args)
                 }))
-            }
-            FuncKind::Async(_) if !ty.is_async() => {
-                return Err(Error::link(format!(
-                    "import `{name}`, which is {ty}, is of synchronous type, and the host \
-                     function defined at {} is async: define it with `func`, or let the \
-                     component import an `async func`",
-                    func.defined_at
-                )));
             }
             FuncKind::Async(function) => {
                 let function = Rc::clone(function);
@@ -670,8 +692,13 @@ impl<T: 'static> LinkedImports<'_, T> {
 /// A function that traps with its name.
 #[track_caller]
 pub(crate) fn stub_func(name: Name, ty: &Arc<FuncType>) -> FuncInst {
+    FuncInst::Host(Rc::new(stub(name, ty)))
+}
+
+#[track_caller]
+fn stub(name: Name, ty: &Arc<FuncType>) -> HostFunc {
     let trap = Trap::StubbedImport(name.to_string());
-    FuncInst::Host(Rc::new(HostFunc {
+    HostFunc {
         name,
         ty: Arc::clone(ty),
         kind: HostKind::Plain(Box::new(move |_| Err(Error::from(trap.clone())))),
@@ -679,5 +706,5 @@ pub(crate) fn stub_func(name: Name, ty: &Arc<FuncType>) -> FuncInst {
         start_safe: true,
         type_name: "a stub",
         defined_at: Location::caller(),
-    }))
+    }
 }

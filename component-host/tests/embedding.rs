@@ -42,7 +42,7 @@ fn an_import_is_served_by_a_compatible_version() {
     let mut linker = Linker::new();
     offer(&mut linker, "2.0.0", 2);
     offer(&mut linker, "0.9.0", 3);
-    let error = call(&host, &linker.instantiate_pre(&component)).unwrap_err();
+    let error = linker.instantiate_pre(&component).unwrap_err();
     let text = error.to_string();
     assert!(
         text.contains("a:b/c@1.2.3") && text.contains("a:b/c@2.0.0"),
@@ -50,12 +50,12 @@ fn an_import_is_served_by_a_compatible_version() {
     );
     offer(&mut linker, "1.2.5", 125);
     assert_eq!(
-        call(&host, &linker.instantiate_pre(&component)).unwrap(),
+        call(&host, &linker.instantiate_pre(&component).unwrap()).unwrap(),
         125
     );
     offer(&mut linker, "1.2.3", 123);
     assert_eq!(
-        call(&host, &linker.instantiate_pre(&component)).unwrap(),
+        call(&host, &linker.instantiate_pre(&component).unwrap()).unwrap(),
         123
     );
 }
@@ -66,9 +66,9 @@ fn a_prepared_instance_keeps_the_definitions_it_was_made_with() {
     let component = host.component(IMPORTS_A_VERSION);
     let mut linker = Linker::new();
     offer(&mut linker, "1.2.4", 124);
-    let before = linker.instantiate_pre(&component);
+    let before = linker.instantiate_pre(&component).unwrap();
     offer(&mut linker, "1.2.9", 129);
-    let after = linker.instantiate_pre(&component);
+    let after = linker.instantiate_pre(&component).unwrap();
     drop(linker);
     for _ in 0..2 {
         assert_eq!(call(&host, &before.clone()).unwrap(), 124);
@@ -159,7 +159,7 @@ fn an_async_function_for_a_synchronous_import_is_refused_with_a_hint() {
         .unwrap()
         .func_async("f", |_: Accessor<()>, ()| async { Ok((1_u32,)) })
         .unwrap();
-    let error = call(&host, &linker.instantiate_pre(&component)).unwrap_err();
+    let error = linker.instantiate_pre(&component).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Link(_)), "{error:?}");
     let text = error.to_string();
     assert!(
@@ -174,7 +174,7 @@ fn a_stub_traps_with_the_name_of_its_import() {
     let component = host.component(IMPORTS_A_VERSION);
     let mut linker = Linker::<()>::new();
     linker.define_unknown_imports_as_traps();
-    let error = call(&host, &linker.instantiate_pre(&component)).unwrap_err();
+    let error = call(&host, &linker.instantiate_pre(&component).unwrap()).unwrap_err();
     let stubbed = Trap::StubbedImport("a:b/c@1.2.3#f".to_owned());
     assert_eq!(error.trap(), Some(&stubbed), "{error}");
 }

@@ -112,16 +112,13 @@ fn long_way(
     let mut subtask = Subtask::new(Rc::clone(lowered), caller, args);
     subtask.first_call = state.is_first_call(lowered);
     let id = state.subtasks.insert(subtask);
-    match &lowered.func {
+    let flow = match &lowered.func {
         FuncInst::Host(host) => call_host(cx, &Rc::clone(host), id)?,
-        FuncInst::Lifted(callee) => {
-            let (_task, flow) = canon_lift(cx, callee, Caller::Subtask(id))?;
-            let state = cx.data_mut();
-            if flow == Flow::Paused {
-                state.pending = Some(Block::Paused(Then::Lower(id)));
-                return Ok(HostOutcome::Suspend);
-            }
-        }
+        FuncInst::Lifted(callee) => canon_lift(cx, callee, Caller::Subtask(id))?.1,
+    };
+    if flow == Flow::Paused {
+        cx.data_mut().pending = Some(Block::Paused(Then::Lower(id)));
+        return Ok(HostOutcome::Suspend);
     }
     finish_and_write(cx, id, results)
 }

@@ -1,4 +1,5 @@
-//! Calls host functions: plain ones at once, async ones polled once and then by the executor.
+//! Calls host functions: plain ones at once, async ones polled once and then by the executor. For
+//! one that is async and serves an import of synchronous type, the whole store waits.
 
 use super::canon_lower::Lowered;
 use super::host_buffer::Unwanted;
@@ -9,7 +10,7 @@ use super::threads::Flow;
 use super::watched::watched;
 use crate::chain::Frame;
 use crate::engine::Context;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, bug};
 use crate::func::{HostFunc, HostFuture, HostKind};
 use crate::store::drive::{self, Base};
 use crate::store::{Blame, Discarded, Event, State, StoreInner};
@@ -28,9 +29,13 @@ pub(crate) fn call_host(
     cx: &mut Context<'_>,
     host: &Rc<HostFunc>,
     id: SubtaskId,
-) -> Result<(), Error> {
+) -> Result<Flow, Error> {
     if !host.start_safe && cx.data().in_start() {
-        return Err(not_start_safe(cx, host, id));
+        let attempted = "call an import that is declared not start-safe";
+        return Err(refuse(cx, host, id, attempted));
+    }
+    if host.suspends() && !cx.data().may_wait {
+        return Err(refuse(cx, host, id, CANNOT_WAIT));
     }
     cx.data_mut().totals.host_calls += 1;
     let args = start_subtask(cx, id, Peer::Host, host.as_vals)?;
@@ -50,12 +55,12 @@ fn call_kind(
     host: &Rc<HostFunc>,
     id: SubtaskId,
     args: Transit,
-) -> Result<(), Error> {
+) -> Result<Flow, Error> {
     match &host.kind {
         HostKind::Plain(function) => {
             let result = watched(cx.data(), host, || catch(|| function(args)));
             let result = result.map_err(|error| named(cx.data(), host, id, error))?;
-            resolve_subtask(cx, id, result, Peer::Host)
+            resolve_subtask(cx, id, result, Peer::Host)?;
         }
         HostKind::Async(function) => {
             let begun = watched(cx.data(), host, || {
@@ -68,18 +73,30 @@ fn call_kind(
                 Poll::Ready(result) => {
                     drop_caught(future);
                     let result = result.map_err(|error| named(cx.data(), host, id, error))?;
-                    resolve_subtask(cx, id, result, Peer::Host)
+                    resolve_subtask(cx, id, result, Peer::Host)?;
                 }
-                Poll::Pending => spawn(cx, id, future, host),
+                Poll::Pending if host.suspends() => {
+                    cx.data_mut().held = Some(Held {
+                        subtask: id,
+                        host: Rc::clone(host),
+                        progress: Progress::Running(future),
+                    });
+                    return Ok(Flow::Paused);
+                }
+                Poll::Pending => spawn(cx, id, future, host)?,
             }
         }
     }
+    Ok(Flow::Returned)
 }
 
-/// The refusal of a call that the linker forbids in start functions; nothing has run.
-fn not_start_safe(cx: &Context<'_>, host: &HostFunc, id: SubtaskId) -> Error {
+const CANNOT_WAIT: &str = "call an import that may suspend the guest, where nothing can wait for \
+                           it: use `Linker::instantiate_async`, or drop the resource in a task";
+
+/// The refusal of a call that is forbidden where it is made; nothing has run.
+fn refuse(cx: &Context<'_>, host: &HostFunc, id: SubtaskId, attempted: &'static str) -> Error {
     let state = cx.data();
-    let op = Op::Other("call an import that is declared not start-safe");
+    let op = Op::Other(attempted);
     let refused = state.executor.refuse(op, Reason::PhaseForbids);
     state.emit(|_| Event::Refused(&refused));
     let not_run = Frame::Note(format!(
@@ -176,6 +193,51 @@ impl Drop for HostTask {
             let values = Unwanted::Held(values.into_handles());
             store.discard(Discarded::Values(values));
         }
+    }
+}
+
+/// A host future that was pending when an import of synchronous type was called. Nothing of the
+/// store runs before it is ready: the run is left as between two slices of fuel.
+pub(crate) struct Held {
+    subtask: SubtaskId,
+    host: Rc<HostFunc>,
+    progress: Progress,
+}
+
+/// Polls the host future for which the store waits, if it waits for one.
+pub(crate) fn poll_held(store: &StoreInner, cx: &mut std::task::Context<'_>) -> Poll<()> {
+    // Taken out while it is polled: it is foreign code.
+    let Some(mut held) = store.held.take() else {
+        return Poll::Ready(());
+    };
+    // A panic in it is caught, so the flag is cleared.
+    store.polls_held.set(true);
+    if let Progress::Running(future) = &mut held.progress
+        && let Poll::Ready(result) = poll(future, cx.waker())
+    {
+        let ready = Progress::Ready(Box::new(result));
+        let running = std::mem::replace(&mut held.progress, ready);
+        if let Progress::Running(future) = running {
+            drop_caught(future);
+        }
+    }
+    store.polls_held.set(false);
+    let pending = matches!(held.progress, Progress::Running(_));
+    store.held.set(Some(held));
+    match pending {
+        true => Poll::Pending,
+        false => Poll::Ready(()),
+    }
+}
+
+/// Resolves the subtask of a host future for which the store waited.
+pub(crate) fn finish_held(cx: &mut Context<'_>, held: Held) -> Result<(), Error> {
+    match held.progress {
+        Progress::Ready(result) => match *result {
+            Ok(values) => resolve_subtask(cx, held.subtask, values, Peer::Host),
+            Err(error) => Err(named(cx.data(), &held.host, held.subtask, error)),
+        },
+        Progress::Running(_) | Progress::Done => Err(bug!("a host future was not awaited")),
     }
 }
 

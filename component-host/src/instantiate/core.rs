@@ -2,6 +2,7 @@
 
 use super::{LinkedModule, Scope, Walk};
 use crate::abi::canon_lift::{CanonicalOptions, Lifted, canon_lift};
+use crate::abi::host_call::poll_held;
 use crate::abi::tasks::Caller;
 use crate::abi::threads::{Entry, Role};
 use crate::component::decode::name_of;
@@ -13,6 +14,7 @@ use crate::runtime::at;
 use crate::store::drive::{self, Base, Driven};
 use crate::types::FuncType;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use vestibule_executor::yield_now;
@@ -152,6 +154,7 @@ impl Walk<'_> {
         })?;
         while driven == Driven::SliceOver {
             yield_now().await;
+            poll_fn(|cx| poll_held(&store, cx)).await;
             driven = store
                 .executor
                 .with_phase(phase(), || drive::go_on(&store, &base))?;

@@ -19,7 +19,7 @@ use super::{Event, State, StoreInner, depth};
 use crate::abi::canon_lift::CoreFrame;
 use crate::abi::canon_lower::Lowered;
 use crate::abi::component_instances::InstanceId;
-use crate::abi::host_call::panic_text;
+use crate::abi::host_call::{finish_held, panic_text, poll_held};
 use crate::abi::tasks::{Caller, TaskId};
 use crate::abi::threads::{
     Flow, Role, Thread, ThreadId, ThreadState, Until, continue_paused, resume,
@@ -34,7 +34,7 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::Poll;
+use std::task::{Poll, ready};
 use vestibule_executor::{BlockInPhaseError, Group, Phase};
 
 /// A synchronous call in progress.
@@ -76,7 +76,8 @@ pub(crate) struct Base {
 pub(crate) enum Driven {
     /// Nothing of it is left on the native stack.
     Done,
-    /// A slice of fuel is over. Nothing of the store runs until [`go_on`].
+    /// A slice of fuel is over, or the store waits for a host function. Nothing of the store runs
+    /// until [`poll_held`] is ready and then [`go_on`].
     SliceOver,
 }
 
@@ -134,7 +135,7 @@ impl Base {
 
 /// What the base does next.
 enum Step {
-    /// Let others run, if the base may.
+    /// Let others run.
     SliceOver,
     /// Nothing of this base is left on the native stack.
     Done,
@@ -159,6 +160,7 @@ pub(crate) fn run(
     let _run = depth::Run::begin()?;
     let flow = store.enter(attempted, base.at, |cx| {
         cx.data_mut().begin_entry();
+        cx.data_mut().may_wait = base.yields;
         begin_fuel(cx, base)?;
         let flow = caught(cx, first).map_err(|error| cx.data_mut().unwind(error));
         if !matches!(flow, Ok(Flow::Paused)) {
@@ -185,12 +187,22 @@ pub(crate) fn run_to_end(
     }
 }
 
-/// Goes on after a slice of fuel.
+/// Goes on after a slice of fuel, or when the host function is ready that the store waited for.
 pub(crate) fn go_on(store: &Rc<StoreInner>, base: &Base) -> Result<Driven, Error> {
     store.between_slices.set(false);
+    let held = store.held.take();
     store.enter("go on with a guest", base.at, |cx| {
         cx.data_mut().fuel.slice_over = false;
-    })?;
+        let Some(held) = held else {
+            return Ok(());
+        };
+        let finished = caught(cx, |cx| finish_held(cx, held).map(|()| Flow::Paused));
+        finished.map(drop).map_err(|error| {
+            let error = cx.data_mut().unwind(error);
+            end_fuel(cx, base);
+            error
+        })
+    })??;
     drive(store, base)
 }
 
@@ -256,6 +268,7 @@ impl Future for Rest {
             this.done = true;
             return Poll::Ready(());
         };
+        ready!(poll_held(&store, cx));
         match go_on(&store, &this.base) {
             Ok(Driven::SliceOver) => {
                 cx.waker().wake_by_ref();
@@ -285,7 +298,14 @@ pub(crate) fn give_up(store: &Rc<StoreInner>) {
     if store.between_slices.replace(false)
         && let Some(mut taken) = store.take()
     {
-        let error = Error::link("the run was given up between two slices of fuel");
+        let what = match store.held.take() {
+            Some(held) => {
+                taken.context().data_mut().aftermath.drop_later(held);
+                "while the store waited for a host function"
+            }
+            None => "between two slices of fuel",
+        };
+        let error = Error::link(format!("the run was given up {what}"));
         let mut core = taken.context();
         let state = core.data_mut();
         let error = state.unwind(error);
@@ -346,7 +366,11 @@ fn end_fuel(cx: &mut Context<'_>, base: &Base) {
 fn drive(store: &Rc<StoreInner>, base: &Base) -> Result<Driven, Error> {
     let driven = drive_on(store, base);
     match driven {
-        Ok(Driven::SliceOver) => store.between_slices.set(true),
+        Ok(Driven::SliceOver) => {
+            let held = store.enter("drive a guest", base.at, |cx| cx.data_mut().held.take())?;
+            store.held.set(held);
+            store.between_slices.set(true);
+        }
         _ => store.enter("drive a guest", base.at, |cx| end_fuel(cx, base))?,
     }
     driven
@@ -423,7 +447,7 @@ impl StoreInner {
 
 impl State {
     fn next_step(&mut self) -> Step {
-        if self.fuel.slice_over {
+        if self.fuel.slice_over || self.held.is_some() {
             return Step::SliceOver;
         }
         let Some(call) = self.sync_calls.last().copied() else {
@@ -485,6 +509,9 @@ impl State {
         let root = root.or(native.first().copied()).or(blamed);
         self.failed_call = root.and_then(|root| self.root_call(root));
         self.pending = None;
+        if let Some(held) = self.held.take() {
+            self.aftermath.drop_later(held);
+        }
         self.switch_to = None;
         self.drop_passing_ends();
         self.emit(|_| Event::Failed(&error));

@@ -30,6 +30,7 @@ pub use snapshot::{StoreSnapshot, ThreadInfo};
 pub(crate) use state::{Aftermath, Blame, State, StoreId, define_builtin};
 
 use crate::abi::host_buffer::Unwanted;
+use crate::abi::host_call::Held;
 use crate::abi::host_ends::{CreatedEnds, HostEnd};
 use crate::abi::stream_state::Holder;
 use crate::engine::{Context, CoreStore, Engine};
@@ -70,8 +71,13 @@ pub(crate) struct StoreInner {
     pub(crate) created: Rc<CreatedEnds>,
     /// What the host let go and the state does not know of yet.
     discarded: RefCell<Vec<Discarded>>,
-    /// Set between two slices of fuel of a run: nothing else of the store runs then.
+    /// Set between two slices of fuel of a run, and while the store waits for a host function:
+    /// nothing else of the store runs then.
     pub(crate) between_slices: Cell<bool>,
+    /// The host future that the store waits for meanwhile, if that is why.
+    pub(crate) held: Cell<Option<Held>>,
+    /// Set while that future is polled.
+    pub(crate) polls_held: Cell<bool>,
     /// Holds what host functions defer during an asynchronous instantiation.
     pub(crate) deferral: Rc<Deferral>,
     /// Whoever waits until nothing is in progress.
@@ -111,6 +117,8 @@ impl<T: 'static> Store<T> {
                 created: Rc::default(),
                 discarded: RefCell::new(Vec::new()),
                 between_slices: Cell::new(false),
+                held: Cell::new(None),
+                polls_held: Cell::new(false),
                 deferral: Rc::clone(&deferral),
                 quiet_waiters: RefCell::new(Vec::new()),
                 waiting: RefCell::new(Vec::new()),
@@ -321,10 +329,21 @@ impl StoreInner {
     }
 
     /// Waits while a run of this store is between two slices of fuel.
-    pub(crate) fn until_no_slice_is_left(&self) -> impl Future<Output = ()> + '_ {
-        poll_fn(|cx| {
+    ///
+    /// # Errors
+    ///
+    /// `Refused` when it waits for a host function, which asks for this itself.
+    pub(crate) fn until_no_slice_is_left(
+        &self,
+        attempted: &'static str,
+        at: &'static Location<'static>,
+    ) -> impl Future<Output = Result<()>> + '_ {
+        poll_fn(move |cx| {
             if !self.between_slices.get() {
-                return Poll::Ready(());
+                return Poll::Ready(Ok(()));
+            }
+            if self.polls_held.get() {
+                return Poll::Ready(Err(self.busy(attempted, at)));
             }
             self.wait_for_release(cx.waker());
             Poll::Pending

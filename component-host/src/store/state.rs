@@ -7,6 +7,7 @@ use crate::abi::builtins::{Builtin, BuiltinKind, call_builtin};
 use crate::abi::component_instances::{ComponentInstance, Handle, InstanceId};
 use crate::abi::destructors::Destructors;
 use crate::abi::host_buffer::Unwanted;
+use crate::abi::host_call::Held;
 use crate::abi::host_ends::HostEnd;
 use crate::abi::host_resources::HostResources;
 use crate::abi::resource_state::ResourceImpl;
@@ -92,6 +93,10 @@ pub(crate) struct State {
     pub(crate) pending: Option<Block>,
     /// The error that is passing through the engine's frames.
     pub(crate) abort: Option<Error>,
+    /// Whether the run in progress can be left to the executor and go on later.
+    pub(crate) may_wait: bool,
+    /// The host future that the run in progress, and so the store, is to wait for.
+    pub(crate) held: Option<Held>,
     /// Whom to blame for what fails while no thread runs.
     pub(crate) blame: Option<Blame>,
     /// The host's call that the last failed run belongs to.
@@ -206,6 +211,8 @@ impl State {
             switch_to: None,
             pending: None,
             abort: None,
+            may_wait: false,
+            held: None,
             blame: None,
             failed_call: None,
             spare_vals: Vec::new(),
