@@ -102,8 +102,9 @@ pub use typed::{ComponentNamedList, ComponentType, Lift, LiftList, Lower, LowerL
 pub use typed_func::TypedFunc;
 pub use types::{FuncType, ResourceType, Type};
 pub use val::{ErrorContextAny, FutureAny, ResourceAny, StreamAny, Text, Val};
-/// Derive [`ComponentType`], [`Lift`](trait@Lift) and [`Lower`](trait@Lower) for structs and enums.
-pub use vestibule_component_host_derive::{ComponentType, Lift, Lower};
+/// Derive [`ComponentType`], [`Lift`](trait@Lift), [`Lower`](trait@Lower) and
+/// [`Element`](trait@Element) for structs and enums.
+pub use vestibule_component_host_derive::{ComponentType, Element, Lift, Lower};
 
 /// The README's example, compiled and run.
 #[cfg(doctest)]

@@ -25,6 +25,7 @@ mod reader;
 mod writer;
 
 pub use element::Element;
+pub use element_value::ElementValue;
 pub use futures::{FutureReader, FutureWriter};
 pub use reader::StreamReader;
 pub use writer::StreamWriter;

@@ -33,6 +33,7 @@ pub mod __derived;
 
 pub(crate) use lists::check_func;
 pub use lists::{ComponentNamedList, LiftList, LowerList};
+pub(crate) use tuples::for_each_tuple;
 
 use crate::error::Result;
 pub use crate::transit::{Arrivals, Transit};

@@ -1,6 +1,7 @@
-//! Derive macros of `vestibule-component-host`, which exports them: `ComponentType`, `Lift` and
-//! `Lower` for structs and enums. See the documentation of its module `typed`.
+//! Derive macros of `vestibule-component-host`, which exports them: `ComponentType`, `Lift`, `Lower`
+//! and `Element` for structs and enums. See the documentation of its module `typed`.
 
+mod element;
 mod expand;
 mod input;
 
@@ -27,6 +28,13 @@ pub fn lift(item: TokenStream) -> TokenStream {
 #[proc_macro_derive(Lower, attributes(component))]
 pub fn lower(item: TokenStream) -> TokenStream {
     derive(item, expand::lower)
+}
+
+/// Derives `Element`: values of the type are the elements of streams, and the values of futures. The
+/// type is a `ComponentType` besides, and what it is made of are elements too.
+#[proc_macro_derive(Element, attributes(component))]
+pub fn element(item: TokenStream) -> TokenStream {
+    derive(item, element::element)
 }
 
 fn derive(item: TokenStream, expand: fn(&input::Input) -> proc_macro2::TokenStream) -> TokenStream {

@@ -7,9 +7,20 @@ use crate::types::Type;
 use crate::val::{FutureAny, StreamAny, Val};
 use std::any::{Any, TypeId};
 
-/// The elements of a stream, or the value of a future: numbers, `bool`, `char`, `String`, `Vec` and
-/// `Option` of such, [`ResourceAny`](crate::ResourceAny), the readable ends of streams and futures,
-/// and `()` for one without a payload.
+/// The elements of a stream, or the value of a future: numbers, `bool`, `char`, `String`; `Vec`,
+/// `Option`, `Box`, arrays, tuples and `Result` of such; [`Resource`](crate::Resource) and
+/// [`ResourceAny`](crate::ResourceAny); the readable ends of streams and futures; `()` for one
+/// without a payload; and structs and enums that derive it.
+///
+/// ```
+/// use vestibule_component_host::{ComponentType, Element};
+///
+/// #[derive(ComponentType, Element)]
+/// struct Reading {
+///     sensor: String,
+///     celsius: Option<f32>,
+/// }
+/// ```
 ///
 /// [`Val`] stands for elements of any type; one without a payload is an empty tuple then.
 pub trait Element: sealed::Element {}

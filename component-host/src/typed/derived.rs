@@ -4,6 +4,10 @@ use super::Mismatch;
 use crate::error::{Error, Result, bug};
 use crate::transit::{Arrivals, Transit};
 use crate::types::Type;
+use crate::val::Val;
+use std::sync::Arc;
+
+pub use crate::streams::ElementValue;
 
 type Typecheck = fn(&Type) -> Result<(), Mismatch>;
 
@@ -114,4 +118,61 @@ pub fn put_flags(to: &mut Transit, flags: &[bool]) {
 
 pub fn take_flags(from: &mut Arrivals) -> Result<u64> {
     from.word()
+}
+
+/// The fields of a record in the order of the names.
+pub fn record_fields(val: Val, names: &[&str]) -> Option<Vec<Val>> {
+    let Val::Record(mut fields) = val else {
+        return None;
+    };
+    let mut take = |name: &&str| {
+        let place = fields.iter().position(|(field, _)| **field == **name)?;
+        Some(fields.swap_remove(place).1)
+    };
+    names.iter().map(&mut take).collect()
+}
+
+pub fn record_val<const N: usize>(fields: [(&str, Val); N]) -> Val {
+    let fields = fields.into_iter().map(|(name, val)| (name.into(), val));
+    Val::Record(fields.collect())
+}
+
+/// Which of the flags are set, in the order of the names.
+pub fn flags_set(val: Val, names: &[&str]) -> Option<Vec<bool>> {
+    let Val::Flags(set) = val else {
+        return None;
+    };
+    let is_set = |name: &&str| set.iter().any(|flag| **flag == **name);
+    Some(names.iter().map(is_set).collect())
+}
+
+pub fn flags_val(flags: &[(&str, bool)]) -> Val {
+    let set = flags.iter().filter(|(_, set)| *set);
+    Val::Flags(set.map(|(name, _)| (*name).into()).collect())
+}
+
+pub fn variant_case(val: Val) -> Option<(Arc<str>, Option<Val>)> {
+    match val {
+        Val::Variant(case, payload) => Some((case, payload.map(|payload| *payload))),
+        _ => None,
+    }
+}
+
+pub fn variant_val(case: &str, payload: Option<Val>) -> Val {
+    Val::Variant(case.into(), payload.map(Box::new))
+}
+
+pub fn is_enum(ty: &Type) -> bool {
+    matches!(ty, Type::Enum(_))
+}
+
+pub fn enum_case(val: Val) -> Option<Arc<str>> {
+    match val {
+        Val::Enum(case) => Some(case),
+        _ => None,
+    }
+}
+
+pub fn enum_val(case: &str) -> Val {
+    Val::Enum(case.into())
 }

@@ -26,4 +26,4 @@ macro_rules! for_each_tuple {
     };
 }
 
-pub(super) use for_each_tuple;
+pub(crate) use for_each_tuple;
