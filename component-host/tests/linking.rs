@@ -285,3 +285,46 @@ fn a_component_cannot_be_linked_to_an_import() {
     let error = linker.instantiate(&store, &component).unwrap_err();
     assert!(link_text(&error).contains("compose the two"), "{error}");
 }
+
+#[test]
+fn a_segment_that_does_not_fit_is_the_trap_of_an_access_out_of_bounds() {
+    for (segment, trap) in [
+        (
+            "(table 1 funcref) (func $f) (elem (i32.const 1) $f)",
+            vestibule_component_host::Trap::TableOutOfBounds,
+        ),
+        (
+            "(table 1 funcref) (func $f) (elem (i32.const -1) $f)",
+            vestibule_component_host::Trap::TableOutOfBounds,
+        ),
+        (
+            r#"(memory 1) (data (i32.const 65536) "x")"#,
+            vestibule_component_host::Trap::MemoryOutOfBounds,
+        ),
+    ] {
+        let host = Host::new();
+        let error = host
+            .instantiate(&format!(
+                "(component (core module $M {segment}) (core instance (instantiate $M)))"
+            ))
+            .unwrap_err();
+        assert_eq!(error.trap(), Some(&trap), "{segment}: {error}");
+    }
+}
+
+#[test]
+fn a_table_copy_out_of_bounds_is_that_trap() {
+    let host = Host::new();
+    let error = host
+        .instantiate(
+            r#"(component
+              (core module $M
+                (table 2 funcref)
+                (func $start (table.copy (i32.const 1) (i32.const 0) (i32.const 2)))
+                (start $start))
+              (core instance (instantiate $M)))"#,
+        )
+        .unwrap_err();
+    let trap = vestibule_component_host::Trap::TableOutOfBounds;
+    assert_eq!(error.trap(), Some(&trap), "{error}");
+}

@@ -5,6 +5,8 @@
 //! later, and read and write memories. A suspended call is an owned value; it may be dropped at
 //! any time, also after its store.
 
+#[cfg(all(test, feature = "differential"))]
+mod differential;
 #[cfg(test)]
 mod generated;
 mod module;

@@ -294,7 +294,7 @@ pub(super) fn core_type(ty: &wasmparser::ValType) -> Result<wasmi::ValType, Erro
 /// Says in our terms what ended a run.
 pub(super) fn core_error(state: &mut State, error: &wasmi::Error) -> Error {
     use wasmi::TrapCode;
-    use wasmi::errors::{ErrorKind, InstantiationError};
+    use wasmi::errors::{ErrorKind, InstantiationError, TableError};
     if error.as_trap_code() == Some(TrapCode::OutOfFuel) {
         return state.fuel.exhausted();
     }
@@ -303,13 +303,18 @@ pub(super) fn core_error(state: &mut State, error: &wasmi::Error) -> Error {
     {
         return state.limit_refused(limit);
     }
-    if let ErrorKind::Instantiation(
-        InstantiationError::TooManyInstances
-        | InstantiationError::TooManyTables
-        | InstantiationError::TooManyMemories,
-    ) = error.kind()
-    {
-        return state.limit_refused("max_instances");
+    match error.kind() {
+        ErrorKind::Instantiation(
+            InstantiationError::TooManyInstances
+            | InstantiationError::TooManyTables
+            | InstantiationError::TooManyMemories,
+        ) => return state.limit_refused("max_instances"),
+        // Traps for which the engine has no code.
+        ErrorKind::Instantiation(InstantiationError::ElementSegmentDoesNotFit { .. })
+        | ErrorKind::Table(TableError::CopyOutOfBounds) => {
+            return Error::from(Trap::TableOutOfBounds);
+        }
+        _ => {}
     }
     let trap = match error.as_trap_code() {
         Some(TrapCode::UnreachableCodeReached) => Trap::Unreachable,
