@@ -6,7 +6,9 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::common::{CountWakes, Gate, never};
-use vestibule_executor::{CannotPark, Executor, Park, ThreadPark, TickEnd, yield_now};
+use vestibule_executor::{
+    CannotPark, Executor, OnBlock, Park, Phase, ThreadPark, TickEnd, yield_now,
+};
 
 struct Counts(ThreadPark, Rc<Cell<u32>>);
 
@@ -111,4 +113,32 @@ fn an_abort_from_elsewhere_of_a_task_that_has_ended_tells_the_host_nothing() {
     .join()
     .unwrap();
     assert_eq!(told.get(), before);
+}
+
+#[test]
+fn a_drive_inside_a_drive_does_not_put_the_host_to_sleep() {
+    let (told, waker) = CountWakes::new();
+    let executor = Executor::builder().host_waker(waker).build();
+    let (handle, group) = (executor.handle(), executor.group("g"));
+    let nests = executor.spawn(async move {
+        let phase = Phase::custom("callback", &group).on_block(OnBlock::DriveAll { max_depth: 1 });
+        let tick = handle.with_phase(phase, || handle.tick()).unwrap();
+        assert_eq!(tick.end, TickEnd::Stalled);
+        drop(handle.spawn(async {}).unwrap());
+    });
+    let before = told.get();
+    let tick = executor.tick().unwrap();
+    assert!(nests.unwrap().is_finished());
+    assert_eq!((tick.end, told.get()), (TickEnd::Round, before));
+}
+
+#[test]
+fn a_tick_in_which_the_executor_shuts_down_ends_and_leaves_the_host_alone() {
+    let (told, waker) = CountWakes::new();
+    let executor = Executor::builder().host_waker(waker).build();
+    let handle = executor.handle();
+    drop(executor.spawn(async move { handle.shutdown() }).unwrap());
+    let before = told.get();
+    let tick = executor.tick().unwrap();
+    assert_eq!((tick.end, told.get()), (TickEnd::Empty, before));
 }
