@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::common::{CountWakes, Gate, never};
 use vestibule_executor::{
-    CannotPark, Executor, OnBlock, Park, Phase, ThreadPark, TickEnd, yield_now,
+    BlockOnError, CannotPark, Executor, OnBlock, Park, Phase, ThreadPark, TickEnd, yield_now,
 };
 
 struct Counts(ThreadPark, Rc<Cell<u32>>);
@@ -141,4 +141,68 @@ fn a_tick_in_which_the_executor_shuts_down_ends_and_leaves_the_host_alone() {
     let before = told.get();
     let tick = executor.tick().unwrap();
     assert_eq!((tick.end, told.get()), (TickEnd::Empty, before));
+}
+
+#[test]
+fn a_host_that_slept_sleeps_on_after_a_block_that_leaves_nothing_ready_and_is_told_of_the_next() {
+    let (told, waker) = CountWakes::new();
+    let executor = Executor::builder().host_waker(waker).build();
+    executor.try_block_on(async {}).unwrap();
+    assert_eq!(told.get(), 0);
+    drop(executor.spawn(async {}).unwrap());
+    assert_eq!(told.get(), 1);
+}
+
+/// Returns for no reason, and lets go of the wakers the third time.
+struct Restless(Cell<u32>, Gate);
+
+impl Park for Restless {
+    fn park(&self) -> Result<(), CannotPark> {
+        self.0.set(self.0.get() + 1);
+        match self.0.get() {
+            3 => drop(self.1.wakers()),
+            10.. => return Err(CannotPark),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn unparker(&self) -> Waker {
+        Waker::noop().clone()
+    }
+}
+
+#[test]
+fn a_task_that_was_watched_in_more_than_one_sleep_is_no_witness_once_its_waker_is_gone() {
+    let gate = Gate::new();
+    let park = Restless(Cell::new(0), gate.clone());
+    let executor = Executor::builder().park(park).build();
+    drop(executor.spawn(gate).unwrap());
+    let stalled = executor.try_block_on(never()).unwrap_err();
+    let BlockOnError::Stalled(stalled) = stalled else {
+        panic!("{stalled}")
+    };
+    assert_eq!((stalled.deadlock, stalled.escaped_wakers), (true, 0));
+}
+
+#[test]
+fn a_tick_reports_the_wakes_since_the_one_before() {
+    let executor = Executor::new();
+    for _ in 0..3 {
+        let gates = [Gate::new(), Gate::new()];
+        for gate in &gates {
+            drop(executor.spawn(gate.clone()).unwrap());
+        }
+        let tick = executor.tick().unwrap();
+        assert_eq!((tick.woken_local, tick.woken_remote), (0, 0));
+        let opener = gates[0].clone();
+        drop(executor.spawn(async move { opener.open() }).unwrap());
+        let wakers = gates[1].wakers();
+        gates[1].open();
+        let wake = move || wakers.into_iter().for_each(Waker::wake);
+        std::thread::spawn(wake).join().unwrap();
+        let tick = executor.tick().unwrap();
+        assert_eq!((tick.woken_local, tick.woken_remote), (1, 1));
+        let _ = executor.tick().unwrap();
+    }
 }
