@@ -206,3 +206,26 @@ fn a_tick_reports_the_wakes_since_the_one_before() {
         let _ = executor.tick().unwrap();
     }
 }
+
+/// Wakes a task and fails to sleep.
+struct WakesAndFails(Gate);
+
+impl Park for WakesAndFails {
+    fn park(&self) -> Result<(), CannotPark> {
+        self.0.open();
+        Err(CannotPark)
+    }
+
+    fn unparker(&self) -> Waker {
+        Waker::noop().clone()
+    }
+}
+
+#[test]
+fn a_park_that_fails_after_it_has_woken_a_task_does_not_end_the_block() {
+    let gate = Gate::new();
+    let park = WakesAndFails(gate.clone());
+    let executor = Executor::builder().park(park).build();
+    let task = executor.spawn(gate).unwrap();
+    executor.try_block_on(task).unwrap().unwrap();
+}
