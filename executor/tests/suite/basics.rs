@@ -1,7 +1,9 @@
 //! The executor runs tasks, joins them and reports what it did.
 
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use vestibule_executor::{Executor, TickEnd, yield_now};
 
@@ -74,4 +76,34 @@ fn a_handle_of_an_executor_that_is_gone_refuses_everything_and_gives_futures_bac
         .unwrap_err()
         .into_inner();
     assert_eq!(returned.into_inner(), 7);
+}
+
+#[test]
+fn a_future_has_the_alignment_and_the_room_that_it_asks_for() {
+    macro_rules! run_aligned_to {
+        ($($align:literal),*) => {$({
+            #[repr(align($align))]
+            struct Aligned([u8; 100], u8);
+            impl Future for Aligned {
+                type Output = Self;
+                fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self> {
+                    let own = self.1;
+                    assert_eq!(std::ptr::from_ref(&*self).addr() % $align, 0);
+                    assert_eq!(self.0, [own; 100]);
+                    self.0 = [own + 100; 100];
+                    Poll::Ready(Self([own; 100], own))
+                }
+            }
+            let executor = Executor::new();
+            let tasks: Vec<_> = (0..10)
+                .map(|own| executor.spawn(Aligned([own; 100], own)).unwrap())
+                .collect();
+            let _ = executor.tick().unwrap();
+            for (own, task) in tasks.into_iter().enumerate() {
+                let output = executor.try_block_on(task).unwrap().unwrap();
+                assert_eq!((output.0, output.1), ([own as u8; 100], own as u8));
+            }
+        })*};
+    }
+    run_aligned_to!(1, 2, 4, 8, 16, 32, 64, 128, 1024);
 }
