@@ -443,10 +443,21 @@ impl Core {
     /// Polls tasks that were ready when the executor had begun `round` polls, each once and at
     /// most `limit`; returns how many.
     pub(crate) fn poll_round(self: &Rc<Self>, round: u64, limit: u64) -> u64 {
+        self.poll_rounds(round, limit, |_| None)
+    }
+
+    /// As [`poll_round`](Self::poll_round), for as many rounds as `next` grants.
+    #[inline]
+    pub(crate) fn poll_rounds(
+        self: &Rc<Self>,
+        mut round: u64,
+        limit: u64,
+        next: impl Fn(&Self) -> Option<u64>,
+    ) -> u64 {
         let mut polled = 0;
         while polled < limit && !self.is_special() && !cfg!(feature = "blocking-detector") {
             match self.table.first_ready(round) {
-                Some(slot) => polled += self.poll_run(slot, round, limit - polled),
+                Some(slot) => polled += self.poll_run(slot, &mut round, limit - polled, &next),
                 None => return polled,
             }
         }
@@ -460,10 +471,16 @@ impl Core {
         polled
     }
 
-    /// As [`poll_round`](Self::poll_round), from `slot` on and for as long as nothing foreign
-    /// runs between two polls: then the end of one is the beginning of the next.
-    #[inline]
-    fn poll_run(self: &Rc<Self>, mut slot: Slot, round: u64, limit: u64) -> u64 {
+    /// Polls `slot`, and what follows it, for as long as nothing foreign runs between two polls:
+    /// then the end of one is the beginning of the next.
+    #[inline(always)]
+    fn poll_run(
+        self: &Rc<Self>,
+        mut slot: Slot,
+        round: &mut u64,
+        limit: u64,
+        next: impl Fn(&Self) -> Option<u64>,
+    ) -> u64 {
         let mut entered = self.enter_poll(slot);
         let mut polled = 0;
         loop {
@@ -484,10 +501,17 @@ impl Core {
             if polled == limit {
                 break;
             }
-            match self.table.first_ready(round) {
-                Some(next) => slot = next,
-                None => break,
-            }
+            slot = match self.table.first_ready(*round) {
+                Some(slot) => slot,
+                None => {
+                    let Some(later) = next(self) else { break };
+                    *round = later;
+                    match self.table.first_ready(later) {
+                        Some(slot) => slot,
+                        None => break,
+                    }
+                }
+            };
             entered.enter_again(slot);
         }
         entered.leave();

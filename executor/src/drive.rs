@@ -407,7 +407,11 @@ impl Core {
                     return Ok(output);
                 }
             }
-            self.poll_round(self.table.polls(), u64::MAX);
+            // With neither a message to take in nor the main future to poll, one round is the
+            // next.
+            self.poll_rounds(self.table.polls(), u64::MAX, |core| {
+                (!core.remote.is_pending() && !main.is_woken()).then(|| core.table.polls())
+            });
             if !self.is_open() {
                 return Err(self.refuse(Op::BlockOn, Reason::Closed, location).into());
             }
