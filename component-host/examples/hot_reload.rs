@@ -1,8 +1,10 @@
 //! Replaces a component while the program runs: calls in progress end with the old version, new
 //! ones go to the new one, and a version that fails to start changes nothing.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 use vestibule_component_host::{Accessor, Component, Engine, Linker, Result, Store, TypedFunc};
 use vestibule_executor::{Budget, Executor};
 
@@ -66,17 +68,19 @@ impl Host {
 
 fn main() -> Result<()> {
     let (executor, engine, mut linker) = (Executor::new(), Engine::default(), Linker::new());
-    let gate: Rc<RefCell<Vec<std::task::Waker>>> = Rc::default();
-    let gates = Rc::clone(&gate);
+    // Calls wait here until the gate is open; a future may be polled any number of times before.
+    let open = Rc::new(Cell::new(false));
+    let gate: Rc<RefCell<Vec<Waker>>> = Rc::default();
+    let (is_open, waiting) = (Rc::clone(&open), Rc::clone(&gate));
     linker
         .root()
         .func_async("wait", move |_: Accessor<()>, ()| {
-            let (gate, mut waited) = (Rc::clone(&gates), false);
-            std::future::poll_fn(move |cx| match std::mem::replace(&mut waited, true) {
-                true => std::task::Poll::Ready(Ok(())),
+            let (open, waiting) = (Rc::clone(&is_open), Rc::clone(&waiting));
+            poll_fn(move |cx| match open.get() {
+                true => Poll::Ready(Ok(())),
                 false => {
-                    gate.borrow_mut().push(cx.waker().clone());
-                    std::task::Poll::Pending
+                    waiting.borrow_mut().push(cx.waker().clone());
+                    Poll::Pending
                 }
             })
         })?;
@@ -105,7 +109,8 @@ fn main() -> Result<()> {
         error.to_string().lines().next().unwrap_or_default()
     );
     host.executor.run_until_stalled(Budget::rounds(100))?;
-    gate.take().into_iter().for_each(std::task::Waker::wake);
+    open.set(true);
+    gate.take().into_iter().for_each(Waker::wake);
     host.executor.run_until_stalled(Budget::rounds(100))?;
 
     assert!(
