@@ -88,7 +88,7 @@ fn a_future_has_the_alignment_and_the_room_that_it_asks_for() {
                 type Output = Self;
                 fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self> {
                     let own = self.1;
-                    assert_eq!(std::ptr::from_ref(&*self).addr() % $align, 0);
+                    assert!(std::ptr::from_ref(&*self).addr().is_multiple_of($align));
                     assert_eq!(self.0, [own; 100]);
                     self.0 = [own + 100; 100];
                     Poll::Ready(Self([own; 100], own))
