@@ -85,6 +85,8 @@ pub enum Val {
 #[derive(Clone)]
 pub struct Text {
     content: String,
+    /// How many code units it had, unless it was UTF-8. A string that a guest has fits.
+    code_units: u32,
     source: SourceEncoding,
 }
 
@@ -226,8 +228,31 @@ impl PartialEq for Val {
 impl Eq for Val {}
 
 impl Text {
+    /// A string that was decoded from so many code units.
+    pub(crate) fn decoded(content: String, source: SourceEncoding, code_units: u64) -> Text {
+        Text {
+            content,
+            code_units: code_units as u32,
+            source,
+        }
+    }
+
+    /// A string as if it had come in this encoding.
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn new(content: String, source: SourceEncoding) -> Text {
-        Text { content, source }
+        let code_units = match source {
+            SourceEncoding::Utf8 | SourceEncoding::Latin1 => content.chars().count(),
+            SourceEncoding::Utf16 | SourceEncoding::TaggedUtf16 => content.encode_utf16().count(),
+        };
+        Text::decoded(content, source, code_units as u64)
+    }
+
+    /// The number of code units that the string had in the encoding it came in.
+    pub(crate) fn source_code_units(&self) -> u64 {
+        match self.source {
+            SourceEncoding::Utf8 => self.content.len() as u64,
+            _ => u64::from(self.code_units),
+        }
     }
 
     pub(crate) fn source(&self) -> SourceEncoding {
@@ -253,7 +278,7 @@ impl From<&str> for Text {
 
 impl From<String> for Text {
     fn from(content: String) -> Text {
-        Text::new(content, SourceEncoding::Utf8)
+        Text::decoded(content, SourceEncoding::Utf8, 0)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Measures component hosts beside each other, and prints the table of `docs/PERFORMANCE.md`.
 //!
+//! ```text
 //! usage: host-figures [--quick] [--only PART] [--workload NAME] [--component FILE]
 //!        [--iterations N [--other]] [--suspended [CALLS]]
+//! ```
 //!
 //! `--suspended` prints what one of so many suspended calls takes of the process's memory on each
 //! host, each in a process of its own.

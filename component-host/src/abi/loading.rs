@@ -296,7 +296,7 @@ pub(crate) fn load_string_from_range<C: LiftLower>(
         SourceEncoding::Latin1 => decode_latin1(cx, ptr, byte_length)?,
         SourceEncoding::Utf16 | SourceEncoding::TaggedUtf16 => decode_utf16(cx, ptr, byte_length)?,
     };
-    Ok(Text::new(content, source))
+    Ok(Text::decoded(content, source, code_units))
 }
 
 fn decode_utf8<C: LiftLower>(cx: &mut C, ptr: u64, byte_length: u64) -> Result<String, Error> {

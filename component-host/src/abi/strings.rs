@@ -17,11 +17,7 @@ pub(crate) fn store_string_into_range<C: LiftLower>(
     v: &Text,
 ) -> Result<(u64, u64), Error> {
     let src = v.as_str();
-    let src_code_units = match v.source() {
-        SourceEncoding::Utf8 => src.len() as u64,
-        SourceEncoding::Latin1 => src.chars().count() as u64,
-        SourceEncoding::Utf16 | SourceEncoding::TaggedUtf16 => utf16_code_units(src),
-    };
+    let src_code_units = v.source_code_units();
     match (cx.string_encoding(), v.source()) {
         (StringEncoding::Utf8, SourceEncoding::Utf8) => {
             store_string_copy(cx, src, src_code_units, 1, 1, write_utf8)
@@ -117,9 +113,9 @@ fn store_utf8_to_utf16<C: LiftLower>(
 ) -> Result<(u64, u64), Error> {
     let worst_case_size = src_code_units.saturating_mul(2);
     let mut ptr = allocate(cx, 2, worst_case_size, Content::String)?;
-    let code_units = utf16_code_units(src);
+    let out = valid_range_mut(cx.memory_mut()?, ptr, worst_case_size)?;
+    let code_units = encode_utf16(src, out)?;
     let encoded = 2 * code_units;
-    write_utf16(src, valid_range_mut(cx.memory_mut()?, ptr, encoded)?)?;
     if encoded < worst_case_size {
         ptr = reallocate(cx, ptr, worst_case_size, 2, encoded, Content::String)?;
     }
@@ -132,11 +128,8 @@ fn store_string_to_latin1_or_utf16<C: LiftLower>(
     src_code_units: u64,
 ) -> Result<(u64, u64), Error> {
     let mut ptr = allocate(cx, 2, src_code_units, Content::String)?;
-    let first_wide = src.find(|c| !is_latin1(c)).unwrap_or(src.len());
-    let (latin1, rest) = src.split_at(first_wide);
-    let latin1_length = latin1.chars().count() as u64;
-    let out = valid_range_mut(cx.memory_mut()?, ptr, latin1_length)?;
-    write_latin1(latin1, out)?;
+    let out = valid_range_mut(cx.memory_mut()?, ptr, src_code_units)?;
+    let (latin1_length, rest) = encode_latin1(src, out);
     if rest.is_empty() {
         if latin1_length < src_code_units {
             ptr = reallocate(cx, ptr, src_code_units, 2, latin1_length, Content::String)?;
@@ -145,12 +138,11 @@ fn store_string_to_latin1_or_utf16<C: LiftLower>(
     }
     let worst_case_size = src_code_units.saturating_mul(2);
     ptr = reallocate(cx, ptr, src_code_units, 2, worst_case_size, Content::String)?;
-    let code_units = latin1_length + utf16_code_units(rest);
+    let out = valid_range_mut(cx.memory_mut()?, ptr, worst_case_size)?;
+    let (wide, narrow) = out.split_at_mut(2 * latin1_length as usize);
+    widen_latin1(wide);
+    let code_units = latin1_length + encode_utf16(rest, narrow)?;
     let encoded = 2 * code_units;
-    let out = valid_range_mut(cx.memory_mut()?, ptr, encoded)?;
-    let split = 2 * latin1.chars().count();
-    widen_latin1(&mut out[..split]);
-    write_utf16(rest, &mut out[split..])?;
     if worst_case_size > encoded {
         ptr = reallocate(cx, ptr, worst_case_size, 2, encoded, Content::String)?;
     }
@@ -178,10 +170,6 @@ fn is_latin1(c: char) -> bool {
     u8::try_from(c).is_ok()
 }
 
-fn utf16_code_units(src: &str) -> u64 {
-    src.chars().map(|c| c.len_utf16() as u64).sum()
-}
-
 fn write_utf8(src: &str, out: &mut [u8]) -> Result<(), Error> {
     if src.len() != out.len() {
         return Err(wrong_size(src, out));
@@ -191,15 +179,42 @@ fn write_utf8(src: &str, out: &mut [u8]) -> Result<(), Error> {
 }
 
 fn write_utf16(src: &str, out: &mut [u8]) -> Result<(), Error> {
-    let mut code_units = src.encode_utf16();
-    let (slots, odd) = out.as_chunks_mut::<2>();
-    for (slot, code_unit) in slots.iter_mut().zip(&mut code_units) {
-        *slot = code_unit.to_le_bytes();
-    }
-    if code_units.next().is_some() || !odd.is_empty() {
+    let code_units = encode_utf16(src, out)?;
+    if 2 * code_units != out.len() as u64 {
         return Err(wrong_size(src, out));
     }
     Ok(())
+}
+
+/// Returns how many code units there are; they must have room.
+fn encode_utf16(src: &str, out: &mut [u8]) -> Result<u64, Error> {
+    let mut code_units = src.encode_utf16();
+    let mut written = 0;
+    for slot in out.as_chunks_mut::<2>().0 {
+        let Some(code_unit) = code_units.next() else {
+            return Ok(written);
+        };
+        *slot = code_unit.to_le_bytes();
+        written += 1;
+    }
+    match code_units.next() {
+        None => Ok(written),
+        Some(_) => Err(wrong_size(src, out)),
+    }
+}
+
+/// Encodes what comes before the first character that is not in Latin-1; returns how many
+/// characters that were, and the rest. There is room for one byte of each of the source's.
+fn encode_latin1<'a>(src: &'a str, out: &mut [u8]) -> (u64, &'a str) {
+    let mut written = 0;
+    for ((at, c), slot) in src.char_indices().zip(out) {
+        let Ok(byte) = u8::try_from(c) else {
+            return (written, &src[at..]);
+        };
+        *slot = byte;
+        written += 1;
+    }
+    (written, &src[src.len()..])
 }
 
 fn write_latin1(src: &str, out: &mut [u8]) -> Result<(), Error> {
