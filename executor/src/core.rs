@@ -92,6 +92,8 @@ pub(crate) struct Core {
     pub(crate) phases: RefCell<Phases>,
     /// How many phases are in force.
     pub(crate) phase_depth: Cell<usize>,
+    /// The number of the next phase that is entered.
+    pub(crate) next_phase: Cell<u64>,
     pub(crate) park: Box<dyn Park>,
     pub(crate) counters: Counters,
     hooks: Option<Box<dyn Hooks>>,
@@ -145,6 +147,7 @@ impl Core {
             remote: parts.remote,
             phases: RefCell::default(),
             phase_depth: Cell::new(0),
+            next_phase: Cell::new(1),
             park: parts.park,
             counters: Counters::default(),
             special: Cell::new(parts.hooks.is_some() || parts.table.is_shuffled()),
@@ -178,10 +181,10 @@ impl Core {
         !BARE && self.special.get()
     }
 
-    /// How many phases are in force.
+    /// Changes whenever a phase is entered.
     #[inline(always)]
-    pub(crate) fn phases_in_force(&self) -> usize {
-        if BARE { 0 } else { self.phase_depth.get() }
+    fn phases_entered(&self) -> u64 {
+        if BARE { 0 } else { self.next_phase.get() }
     }
 
     #[inline(always)]
@@ -623,7 +626,7 @@ impl Core {
         let entered = Entered {
             core: self,
             outer: self.running.replace(Some(slot)),
-            phases: self.phases_in_force(),
+            phases: self.phases_entered(),
             mark: Mark::new(),
             left: false,
         };
@@ -725,7 +728,8 @@ impl Core {
 pub(crate) struct Entered<'a> {
     core: &'a Core,
     outer: Option<Slot>,
-    phases: usize,
+    /// The number of the first phase that it enters, if it does.
+    phases: u64,
     mark: Mark,
     left: bool,
 }
@@ -734,7 +738,7 @@ impl Entered<'_> {
     /// Whether the poll left something that its end must see to.
     #[inline(always)]
     fn asks_for_more(&self) -> bool {
-        self.core.is_special() || self.core.phases_in_force() > self.phases
+        self.core.is_special() || self.core.phases_entered() != self.phases
     }
 
     /// Makes this the poll of another task.
@@ -761,7 +765,7 @@ impl Entered<'_> {
         if core.is_special() {
             core.show();
         }
-        if core.phases_in_force() > self.phases {
+        if core.phases_entered() != self.phases {
             self.end_phases();
         }
     }
@@ -771,7 +775,7 @@ impl Entered<'_> {
     fn end_phases(&self) {
         // Whoever drives has a reference, too.
         if let Some(core) = self.core.this.upgrade() {
-            core.end_phases_above(self.phases);
+            core.end_phases_since(self.phases);
         }
     }
 }

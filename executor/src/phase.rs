@@ -184,7 +184,6 @@ pub(crate) struct InForce {
 #[derive(Default)]
 pub(crate) struct Phases {
     frames: Vec<Frame>,
-    next_serial: u64,
 }
 
 impl Phases {
@@ -230,8 +229,8 @@ impl Core {
         let mark = self.mark();
         let serial = {
             let mut phases = self.phases.borrow_mut();
-            let serial = phases.next_serial;
-            phases.next_serial += 1;
+            let serial = self.next_phase.get();
+            self.next_phase.set(serial + 1);
             phases.frames.push(Frame {
                 serial,
                 phase,
@@ -280,7 +279,26 @@ impl Core {
         }
     }
 
-    /// Edge 4: ends what a poll, or the whole executor, left in force above `depth`.
+    /// Edge 4: ends those phases that a poll entered, from this number on, and left in force.
+    pub(crate) fn end_phases_since(self: &Rc<Self>, serial: u64) {
+        loop {
+            let frame = {
+                let mut phases = self.phases.borrow_mut();
+                match phases.frames.last() {
+                    Some(frame) if frame.serial >= serial => {
+                        self.phase_depth.set(phases.frames.len() - 1);
+                        phases.frames.pop()
+                    }
+                    _ => return,
+                }
+            };
+            if let Some(frame) = frame {
+                self.end_frame(frame, End::Discard);
+            }
+        }
+    }
+
+    /// Edge 3, and the end of everything: ends what is in force above `depth`.
     pub(crate) fn end_phases_above(self: &Rc<Self>, depth: usize) {
         loop {
             let frame = {

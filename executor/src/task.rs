@@ -479,7 +479,7 @@ impl Slot {
     }
 }
 
-/// Runs `f`, which runs no foreign code, with the core, unless it is gone.
+/// Runs `f`, which runs no foreign code but the allocator, with the core, unless it is gone.
 #[inline(always)]
 pub(crate) fn with_weak<R>(core: &Weak<Core>, f: impl FnOnce(&Core) -> R) -> Option<R> {
     if core.strong_count() == 0 {
@@ -811,6 +811,7 @@ impl Slot {
     /// Nobody follows a key of it from now on.
     #[inline(always)]
     pub(crate) fn clear_number(self) {
+        self.header().trace.take();
         self.header().number.set(0);
     }
 

@@ -28,6 +28,19 @@ impl Model {
         }
     }
 
+    /// Ends those that were entered since then, whatever became of the others.
+    pub(super) fn end_phases_since(&mut self, serial: usize) {
+        while self
+            .frames
+            .last()
+            .is_some_and(|frame| frame.serial >= serial)
+        {
+            if let Some(frame) = self.frames.pop() {
+                self.end_frame(frame, false);
+            }
+        }
+    }
+
     pub(super) fn end_phase(&mut self, serial: usize, commits: bool) -> bool {
         let at = |frames: &[Frame]| frames.iter().position(|frame| frame.serial == serial);
         let Some(position) = at(&self.frames) else {

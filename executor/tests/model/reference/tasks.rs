@@ -203,10 +203,10 @@ impl Model {
     pub(super) fn poll(&mut self, name: usize) -> Flow<bool> {
         self.counts.polls += 1;
         self.running.push(name);
-        let depth = self.frames.len();
+        let entered = self.serials;
         let polled = self.run_script(name);
         self.running.pop();
-        self.end_phases_above(depth);
+        self.end_phases_since(entered);
         polled
     }
 
