@@ -182,6 +182,7 @@ mod tests {
             State::ENDING,
             State::WOKEN,
             State::MAIN,
+            State::GROUPED,
             State::MERGED,
             State::WATCHED,
             State::TAKEN,
