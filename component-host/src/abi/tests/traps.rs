@@ -267,3 +267,30 @@ fn discriminants_name_a_case() {
         assert_traps(result, Trap::InvalidDiscriminant(u32::from(cases)));
     }
 }
+
+/// The validator ends at 10,000 cases; what is here does not rely on that.
+#[test]
+fn discriminants_of_every_size_name_the_last_case_and_none_after_it() {
+    for (count, size) in [(0x100, 1), (0x101, 2), (0x1_0000, 2), (0x1_0001, 4)] {
+        let cases = names("e", count);
+        let last = Val::Enum(cases[count - 1].clone());
+        let t = Type::enum_(cases);
+        let mut cx = Mock::new();
+        cx.memory[8..16].fill(0xff);
+        store_at(&mut cx, &last, &t, 8).expect("it is stored");
+        let mut bytes = (count as u32 - 1).to_le_bytes()[..size].to_vec();
+        bytes.resize(8, 0xff);
+        assert_eq!(cx.memory[8..16], bytes, "{count} cases");
+        assert_eq!(lift_from_memory(&mut cx, &t, 8).expect("a case"), last);
+        let flat = lower(&mut cx, &last, &t).expect("it is one number");
+        assert_eq!(flat[0].1, count as u64 - 1);
+        assert_eq!(lift(&mut cx, &t, &[flat[0].1]).expect("a case"), last);
+
+        let beyond = Trap::InvalidDiscriminant(count as u32);
+        assert_traps(lift(&mut cx, &t, &[count as u64]), beyond.clone());
+        if count.trailing_zeros() as usize != 8 * size {
+            cx.write(8, &(count as u32).to_le_bytes());
+            assert_traps(lift_from_memory(&mut cx, &t, 8), beyond);
+        }
+    }
+}
