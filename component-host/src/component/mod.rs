@@ -30,6 +30,10 @@ pub struct Component {
 impl Component {
     /// Validates, decodes and compiles a component, given as binary or as text.
     ///
+    /// What comes of it has no serialised form: most of this is validation, which a file that is
+    /// not trusted would need again (`docs/PERFORMANCE.md` has the figures). Keep the component: its
+    /// clones are cheap.
+    ///
     /// # Errors
     ///
     /// `Invalid`, with the offset in bytes for a binary, or with line and column for text;
