@@ -236,12 +236,12 @@ fn host_as_callee(shape: Shape, numbers: &[u32]) -> Linker<()> {
     let (list, bytes) = (list_of(shape, numbers), bytes_of(shape, numbers));
     let (read_list, read_bytes) = (list.clone(), bytes.clone());
     peer.func("write", move |_: Caller<'_, ()>, args: Vec<Val>| {
-        assert_eq!(args, [list.clone()]);
+        assert_eq!(args, std::slice::from_ref(&list));
         Ok(vec![bytes.clone()])
     })
     .unwrap();
     peer.func("read", move |_: Caller<'_, ()>, args: Vec<Val>| {
-        assert_eq!(args, [read_bytes.clone()]);
+        assert_eq!(args, std::slice::from_ref(&read_bytes));
         Ok(vec![read_list.clone()])
     })
     .unwrap();
