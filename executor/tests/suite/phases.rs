@@ -365,7 +365,11 @@ fn a_phase_is_left_while_an_outer_one_ends(by_another: bool) {
     let outer = executor.enter_phase(outer).unwrap();
     let handle = executor.handle();
     let inner = Phase::custom("left", &group);
-    let leave = move || std::mem::forget(handle.enter_phase(inner).unwrap());
+    let guard = Rc::new(RefCell::new(None));
+    let kept = Rc::clone(&guard);
+    let leave = move || {
+        kept.replace(Some(handle.enter_phase(inner).unwrap()));
+    };
     // Kept: where nobody has the handle, a run of polls ends with the task.
     let _tasks = if by_another {
         let ends = executor.spawn(async move { assert!(outer.commit()) });
@@ -384,6 +388,7 @@ fn a_phase_is_left_while_an_outer_one_ends(by_another: bool) {
     executor.tick().unwrap();
     assert_eq!(executor.phase().depth, 0);
     executor.tick().unwrap();
+    assert!(!guard.take().unwrap().commit(), "it has ended");
 }
 
 #[test]
