@@ -17,8 +17,6 @@ mod monoio;
 #[cfg(feature = "peers-executor")]
 mod sets;
 #[cfg(feature = "peers-executor")]
-mod smol;
-#[cfg(feature = "peers-executor")]
 mod tokio;
 
 use crate::case::Case;
@@ -31,9 +29,9 @@ pub fn cases() -> Vec<Case> {
         #[cfg(feature = "peers-executor")]
         tokio::cases(),
         #[cfg(feature = "peers-executor")]
-        async_executor::cases(),
+        async_executor::cases::<async_executor::FuturesLite>(),
         #[cfg(feature = "peers-executor")]
-        smol::cases(),
+        async_executor::cases::<async_executor::Smol>(),
         #[cfg(feature = "peers-executor")]
         local_pool::cases(),
         #[cfg(feature = "peers-executor")]
@@ -61,9 +59,9 @@ pub fn idle() -> Vec<IdleCase> {
         #[cfg(feature = "peers-executor")]
         IdleCase::of::<tokio::Local>(),
         #[cfg(feature = "peers-executor")]
-        IdleCase::of::<async_executor::Local>(),
+        IdleCase::of::<async_executor::Local<async_executor::FuturesLite>>(),
         #[cfg(feature = "peers-executor")]
-        IdleCase::of::<smol::Smol>(),
+        IdleCase::of::<async_executor::Local<async_executor::Smol>>(),
         #[cfg(feature = "peers-executor")]
         IdleCase::of::<local_pool::Pool>(),
         #[cfg(feature = "peers-executor")]
