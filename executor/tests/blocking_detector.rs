@@ -169,3 +169,21 @@ fn what_a_nested_poll_slept_is_reported_once_and_for_the_innermost() {
     let names: Vec<_> = seen.take().into_iter().map(|b| b.task_name).collect();
     assert_eq!(names, [Some("inner".into())]);
 }
+
+#[test]
+fn each_sleep_is_measured_by_itself_whatever_came_before_it() {
+    const BEFORE: u64 = 20;
+    for _ in 0..BEFORE {
+        sleep(NAP / 10);
+    }
+    let (executor, seen) = watched(None);
+    for _ in 0..3 {
+        executor.try_block_on(async { sleep(NAP) }).unwrap();
+        let reports = seen.take();
+        let [report] = &reports[..] else {
+            panic!("{reports:?}");
+        };
+        assert!(report.duration >= NAP, "{report}");
+        assert!((1..BEFORE).contains(&report.switches.unwrap()), "{report}");
+    }
+}

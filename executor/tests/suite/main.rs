@@ -29,5 +29,6 @@ mod remote_spawn;
 mod run_until;
 mod shutdown;
 mod snapshot;
+mod waker_counts;
 mod wakes;
 mod watchdog;
