@@ -829,3 +829,23 @@ impl Slot {
         header.shared.store(0, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Executor;
+    use crate::sync::Ordering;
+
+    /// As when the last waker goes while it is made the one that frees the slot.
+    #[test]
+    fn a_hold_that_is_not_needed_is_given_up() {
+        let executor = Executor::new();
+        let task = executor.spawn(async {}).unwrap();
+        let slot = task.key().slot;
+        let holds = || slot.chunk().holds.load(Ordering::Relaxed);
+        let before = holds();
+        assert!(slot.hold());
+        assert_eq!(holds(), before + 1);
+        slot.unhold();
+        assert_eq!(holds(), before);
+    }
+}

@@ -280,20 +280,20 @@ mod tests {
     use crate::{Executor, limits};
 
     /// Three times as many wakers as may exist, each gone before the next ones are made: first
-    /// made here and dropped there, then the other way round. Too many would abort the process.
+    /// made there and dropped here, then the other way round. Too many would abort the process.
     #[test]
     fn wakers_made_on_one_side_and_dropped_on_the_other_do_not_add_up() {
         const BATCH: usize = 100;
-        let rounds = 3 * limits::WAKERS as usize / BATCH;
+        let rounds = 3 * MOST / BATCH;
         let (here, there) = mpsc::channel::<Vec<Waker>>();
         let (back, again) = mpsc::channel::<Vec<Waker>>();
         let thread = std::thread::spawn(move || {
             for (round, wakers) in there.into_iter().enumerate() {
                 let answer = if round < rounds {
+                    vec![wakers[0].clone(); BATCH]
+                } else {
                     drop(wakers);
                     Vec::new()
-                } else {
-                    vec![wakers[0].clone(); BATCH]
                 };
                 back.send(answer).unwrap();
             }
@@ -301,7 +301,7 @@ mod tests {
         let executor = Executor::new();
         let task = executor.spawn(std::future::poll_fn(move |cx| {
             for round in 0..2 * rounds {
-                let number = if round < rounds { BATCH } else { 1 };
+                let number = if round < rounds { 1 } else { BATCH };
                 here.send(vec![cx.waker().clone(); number]).unwrap();
                 drop(again.recv().unwrap());
             }
@@ -309,5 +309,42 @@ mod tests {
         }));
         executor.block_on(task.unwrap()).unwrap();
         thread.join().unwrap();
+    }
+
+    const MOST: usize = limits::WAKERS as usize;
+
+    /// Makes so many wakers of a task on another thread, then so many here: all exist at once.
+    fn make(there: usize, here: usize) {
+        let executor = Executor::new();
+        let task = executor.spawn(std::future::poll_fn(move |cx| {
+            let waker = cx.waker().clone();
+            let make = |number| (0..number).map(|_| waker.clone()).collect::<Vec<_>>();
+            let thread = std::thread::scope(|scope| scope.spawn(|| make(there)).join());
+            drop((thread.unwrap(), make(here)));
+            Poll::Ready(())
+        }));
+        executor.block_on(task.unwrap()).unwrap();
+    }
+
+    #[test]
+    fn as_many_wakers_as_the_limit_says_may_exist_wherever_they_are_made() {
+        make(MOST + 1, 0);
+        make(MOST / 4, MOST / 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn more_wakers_than_the_limit_says_abort_the_process() {
+        use std::os::unix::process::ExitStatusExt;
+
+        const INSIDE: &str = "VESTIBULE_MAKES_TOO_MANY_WAKERS";
+        const THIS: &str = "wake::tests::more_wakers_than_the_limit_says_abort_the_process";
+        const SIGABRT: i32 = 6;
+        if std::env::var_os(INSIDE).is_some() {
+            return make(MOST + 2, 0);
+        }
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let child = child.args(["--exact", THIS]).env(INSIDE, "1").output();
+        assert_eq!(child.unwrap().status.signal(), Some(SIGABRT));
     }
 }
