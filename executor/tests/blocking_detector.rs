@@ -75,6 +75,7 @@ fn a_start_function_that_sleeps_is_reported_with_its_label() {
     };
     assert!(report.in_phase && report.task.is_none());
     assert_eq!(report.phase.kind, PhaseKind::Instantiating);
+    assert_eq!(report.phase.depth, 1);
     assert!(
         report
             .location
@@ -186,4 +187,29 @@ fn each_sleep_is_measured_by_itself_whatever_came_before_it() {
         assert!(report.duration >= NAP, "{report}");
         assert!((1..BEFORE).contains(&report.switches.unwrap()), "{report}");
     }
+}
+
+#[test]
+fn what_slept_in_a_poll_that_computes_is_not_reported_twice() {
+    let (executor, seen) = watched(None);
+    let store = executor.group("store");
+    let (handle, group) = (executor.handle(), store.clone());
+    let outer = executor.task().name("outer").spawn(async move {
+        let inner = handle.task().name("inner").group(&group);
+        let inner = inner.spawn(async { sleep(NAP) }).unwrap();
+        handle
+            .with_phase(Phase::instantiating(&group), || {
+                handle.block_in_phase(|| inner.is_finished()).unwrap();
+                Ok::<(), Refused>(())
+            })
+            .unwrap();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(5) {
+            std::hint::black_box(0);
+        }
+    });
+    drop(outer.unwrap());
+    let _ = executor.tick().unwrap();
+    let names: Vec<_> = seen.take().into_iter().map(|b| b.task_name).collect();
+    assert_eq!(names, [Some("inner".into())]);
 }
