@@ -36,6 +36,7 @@ fn what_is_drawn_from_a_seed_is_the_shuffle_of_that_seed_and_can_be_replayed() {
         let first = order(Schedule::Choices(seeded.clone()));
         assert_eq!(order(Schedule::Shuffle { seed }), first, "seed {seed}");
         let made = seeded.made();
+        assert_eq!(seeded.made_since(1).0, made.0[1..]);
         assert!(made.0.iter().all(|choice| choice.ready >= 2), "{made}");
         // Five in the first round, all of them again in the second, then one less each time.
         let drawn: Vec<_> = made.0.iter().map(|choice| choice.ready).collect();
