@@ -337,7 +337,7 @@ impl Core {
     /// What is left to do after a [wake](Self::wake). True if somebody sleeps, and is to be
     /// [roused](Self::rouse).
     pub(crate) fn complete_wake(&self, slot: Slot) -> bool {
-        self.table.complete_wake(slot);
+        self.table.queue_in_group(slot);
         self.is_asleep()
     }
 
@@ -398,10 +398,9 @@ impl Core {
     /// awaits it.
     #[inline(always)]
     fn answer(&self, slot: Slot) {
-        let state = slot.state();
-        if state.has(State::HANDLE) && !state.has(State::PANIC) && slot.extra() == NO_EXTRA {
-            // Nobody awaits it. From here on the slot is its handle's.
-            slot.update(|_| state.without(State::LIVE));
+        if slot.is_unawaited() && !slot.state().has(State::PANIC) {
+            // From here on the slot is its handle's.
+            slot.update(|state| state.without(State::LIVE));
         } else {
             self.answer_awaited(slot);
         }
@@ -690,7 +689,7 @@ impl Core {
         if !Table::is_deaf(slot.state()) {
             count(&self.counters.woken_remote);
             if self.table.wake(slot, Source::Thread, 0) {
-                self.table.complete_wake(slot);
+                self.table.queue_in_group(slot);
             }
         }
     }

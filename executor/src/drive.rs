@@ -390,6 +390,7 @@ impl Core {
         future: F,
         location: &'static Location<'static>,
     ) -> Result<F::Output, BlockOnError> {
+        // What `check` asks first; here it costs not even the making of its answer.
         if !self.is_at_rest() {
             self.check(Op::BlockOn, location)?;
         }

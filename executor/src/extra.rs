@@ -31,6 +31,17 @@ pub(crate) enum Waiter {
     End(Box<dyn End>),
 }
 
+impl Waiter {
+    /// Whoever polls with this waker: a task or main future of ours, if it is the one that runs.
+    /// Cloning a waker is foreign code.
+    pub(crate) fn polling(ours: Option<Slot>, waker: &Waker) -> Self {
+        match ours {
+            Some(running) => Self::Ours(Key::of(running)),
+            None => Self::Foreign(waker.clone()),
+        }
+    }
+}
+
 /// Something else to do with the outcome than to wake somebody.
 pub(crate) trait End {
     /// The task has ended; the outcome is with its handle.

@@ -229,10 +229,7 @@ impl<T> JoinHandle<T> {
     /// Has the task that polls us woken when ours ends.
     fn register(&self, cx: &Context<'_>) {
         let ours = self.task.with_core(|core| core.running_under(cx.waker()));
-        let waiter = match ours.flatten() {
-            Some(running) => Waiter::Ours(Key::of(running)),
-            None => Waiter::Foreign(cx.waker().clone()),
-        };
+        let waiter = Waiter::polling(ours.flatten(), cx.waker());
         // Cloning is foreign code: the task may have ended.
         drop(self.set_waiter(waiter));
     }

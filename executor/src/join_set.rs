@@ -165,10 +165,8 @@ impl<T: 'static> JoinSet<T> {
             return Poll::Ready(None);
         }
         let core = self.executor.weak().upgrade();
-        let waiter = match core.and_then(|core| core.running_under(cx.waker())) {
-            Some(running) => Waiter::Ours(Key::of(running)),
-            None => Waiter::Foreign(cx.waker().clone()),
-        };
+        let ours = core.and_then(|core| core.running_under(cx.waker()));
+        let waiter = Waiter::polling(ours, cx.waker());
         drop(self.ends.waiter.replace(waiter));
         // Cloning and dropping wakers is foreign code: a task may have ended meanwhile.
         match self.try_join_next() {

@@ -180,7 +180,7 @@ impl Table {
     }
 
     /// Makes a task ready, or notes that it is to be (edge 1); for who is not deaf. True if it
-    /// became ready, and then [`complete_wake`](Self::complete_wake) must follow.
+    /// became ready, and then [`queue_in_group`](Self::queue_in_group) must follow.
     #[inline(always)]
     #[must_use]
     pub(crate) fn wake(&self, slot: Slot, source: Source, by: u64) -> bool {
@@ -193,14 +193,6 @@ impl Table {
         }
         self.queue_alone(slot, state);
         true
-    }
-
-    /// What a task in a group needs besides.
-    #[inline(always)]
-    pub(crate) fn complete_wake(&self, slot: Slot) {
-        if slot.state().is_grouped() {
-            self.extras.borrow_mut().queue(slot.extra());
-        }
     }
 
     /// The first task in the list, if it was ready when the executor had begun `round` polls.
@@ -280,11 +272,10 @@ impl Table {
     #[inline(always)]
     #[must_use]
     pub(crate) fn end_unawaited(&self, slot: Slot) -> bool {
-        let state = slot.state();
-        if !state.has(State::HANDLE) || slot.extra() != NO_EXTRA {
+        if !slot.is_unawaited() {
             return false;
         }
-        slot.update(|_| state.ready().without(State::LIVE));
+        slot.update(|state| state.ready().without(State::LIVE));
         self.live.set(self.live.get() - 1);
         true
     }
@@ -388,7 +379,13 @@ impl Table {
     #[inline(never)]
     fn queue(&self, slot: Slot, state: State) {
         self.queue_alone(slot, state);
-        if state.is_grouped() {
+        self.queue_in_group(slot);
+    }
+
+    /// Queues a task that is ready in its group, if it is in one.
+    #[inline(always)]
+    pub(crate) fn queue_in_group(&self, slot: Slot) {
+        if slot.state().is_grouped() {
             self.extras.borrow_mut().queue(slot.extra());
         }
     }

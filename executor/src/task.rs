@@ -229,6 +229,12 @@ impl Slot {
         self.header().extra.get()
     }
 
+    /// Whether somebody has the handle, and nobody waits for the end.
+    #[inline(always)]
+    pub(crate) fn is_unawaited(self) -> bool {
+        self.state().has(State::HANDLE) && self.extra() == NO_EXTRA
+    }
+
     pub(crate) fn set_extra(self, extra: u32) {
         self.header().extra.set(extra);
     }

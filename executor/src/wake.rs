@@ -249,11 +249,11 @@ impl Slot {
     /// What is left to do after a wake by the owner. Rousing may drop the executor.
     #[inline(never)]
     pub(crate) fn complete_wake(self) {
-        let sleeper = self.with_core(|core| {
-            let rouse = core.complete_wake(self);
-            rouse.then(|| core.this.upgrade())
+        let sleeper = self.with_core(|core| match core.complete_wake(self) {
+            true => core.this.upgrade(),
+            false => None,
         });
-        if let Some(Some(Some(core))) = sleeper {
+        if let Some(core) = sleeper.flatten() {
             core.rouse();
         }
     }
