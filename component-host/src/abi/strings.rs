@@ -203,32 +203,28 @@ fn encode_utf16(src: &str, out: &mut [u8]) -> Result<u64, Error> {
     }
 }
 
-/// Encodes what comes before the first character that is not in Latin-1; returns how many
-/// characters that were, and the rest. There is room for one byte of each of the source's.
-fn encode_latin1<'a>(src: &'a str, out: &mut [u8]) -> (u64, &'a str) {
-    let mut written = 0;
-    for ((at, c), slot) in src.char_indices().zip(out) {
-        let Ok(byte) = u8::try_from(c) else {
-            return (written, &src[at..]);
-        };
-        *slot = byte;
-        written += 1;
-    }
-    (written, &src[src.len()..])
-}
-
 fn write_latin1(src: &str, out: &mut [u8]) -> Result<(), Error> {
-    let mut chars = src.chars();
-    for (slot, c) in out.iter_mut().zip(&mut chars) {
-        *slot = match u8::try_from(c) {
-            Ok(byte) => byte,
-            Err(_) => return Err(bug!("`{c}` is not in Latin-1")),
-        };
-    }
-    if chars.next().is_some() {
+    let (written, rest) = encode_latin1(src, out);
+    if written != out.len() as u64 || !rest.is_empty() {
         return Err(wrong_size(src, out));
     }
     Ok(())
+}
+
+/// Encodes what comes before the first character that is not in Latin-1, or has no room; returns
+/// how many characters that were, and the rest.
+fn encode_latin1<'a>(src: &'a str, out: &mut [u8]) -> (u64, &'a str) {
+    let mut rest = src.chars();
+    let mut written = 0;
+    for slot in out {
+        let mut after = rest.clone();
+        let Some(Ok(byte)) = after.next().map(u8::try_from) else {
+            break;
+        };
+        *slot = byte;
+        (rest, written) = (after, written + 1);
+    }
+    (written, rest.as_str())
 }
 
 fn wrong_size(src: &str, out: &[u8]) -> Error {
