@@ -20,7 +20,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Poll, Waker};
+use std::task::{Poll, Waker, ready};
 use vestibule_executor::{Op, Reason};
 
 /// Calls a host function on behalf of a subtask. When its future is pending, a task of the
@@ -153,22 +153,31 @@ enum Progress {
     Done,
 }
 
+impl Progress {
+    /// Polls the future, if it runs, and takes the result out; none when it was taken before.
+    fn poll(&mut self, waker: &Waker) -> Poll<Option<Result<Transit, Error>>> {
+        match std::mem::replace(self, Progress::Done) {
+            Progress::Running(mut future) => {
+                let Poll::Ready(result) = poll(&mut future, waker) else {
+                    *self = Progress::Running(future);
+                    return Poll::Pending;
+                };
+                drop_caught(future);
+                Poll::Ready(Some(result))
+            }
+            Progress::Ready(result) => Poll::Ready(Some(*result)),
+            Progress::Done => Poll::Ready(None),
+        }
+    }
+}
+
 impl Future for HostTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let result = match std::mem::replace(&mut this.progress, Progress::Done) {
-            Progress::Running(mut future) => {
-                let Poll::Ready(result) = poll(&mut future, cx.waker()) else {
-                    this.progress = Progress::Running(future);
-                    return Poll::Pending;
-                };
-                drop_caught(future);
-                result
-            }
-            Progress::Ready(result) => *result,
-            Progress::Done => return Poll::Ready(()),
+        let Some(result) = ready!(this.progress.poll(cx.waker())) else {
+            return Poll::Ready(());
         };
         let Some(store) = this.store.upgrade() else {
             return Poll::Ready(());
@@ -212,22 +221,14 @@ pub(crate) fn poll_held(store: &StoreInner, cx: &mut std::task::Context<'_>) -> 
     };
     // A panic in it is caught, so the flag is cleared.
     store.polls_held.set(true);
-    if let Progress::Running(future) = &mut held.progress
-        && let Poll::Ready(result) = poll(future, cx.waker())
-    {
-        let ready = Progress::Ready(Box::new(result));
-        let running = std::mem::replace(&mut held.progress, ready);
-        if let Progress::Running(future) = running {
-            drop_caught(future);
+    let polled = held.progress.poll(cx.waker()).map(|result| {
+        if let Some(result) = result {
+            held.progress = Progress::Ready(Box::new(result));
         }
-    }
+    });
     store.polls_held.set(false);
-    let pending = matches!(held.progress, Progress::Running(_));
     store.held.set(Some(held));
-    match pending {
-        true => Poll::Pending,
-        false => Poll::Ready(()),
-    }
+    polled
 }
 
 /// Resolves the subtask of a host future for which the store waited.
