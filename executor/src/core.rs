@@ -419,17 +419,16 @@ impl Core {
             slot.retire();
             return;
         }
-        let extra = self.table.take_extra(slot);
+        let waiter = self.table.take_extra(slot);
         // From here on the slot is its handle's.
         slot.update(|state| state.without(State::LIVE));
-        let waiter = extra.map_or(Waiter::Nobody, |extra| extra.waiter);
         let waiter = match waiter {
-            Waiter::Set(ends, member) => ends.note(member),
+            Waiter::Set(ends) => ends.note(slot),
             other => other,
         };
         match waiter {
             // Nobody awaits a set by way of another one.
-            Waiter::Nobody | Waiter::Set(..) => {}
+            Waiter::Nobody | Waiter::Set(_) => {}
             Waiter::Ours(key) => {
                 if let Some(waiter) = self.table.arena.resolve(key)
                     && self.wake(waiter)
@@ -492,7 +491,7 @@ impl Core {
             let ended = match outcome {
                 _ if entered.asks_for_more() => false,
                 Polled::Pending => self.table.end_poll(slot),
-                Polled::Ready => self.table.end_unawaited(slot),
+                Polled::Ready => self.table.end_unawaited(slot) || self.table.end_in_set(slot),
                 Polled::Panicked => false,
             };
             if !ended {

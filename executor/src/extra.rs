@@ -25,8 +25,8 @@ pub(crate) enum Waiter {
     Ours(Key),
     /// Anybody else.
     Foreign(Waker),
-    /// A set of tasks, in which this one has a number.
-    Set(Rc<Ends>, usize),
+    /// The set that this one is a member of.
+    Set(Rc<Ends>),
     /// The way to another thread.
     End(Box<dyn End>),
 }
@@ -50,9 +50,10 @@ pub(crate) trait End {
     fn is_detached(&self) -> bool;
 }
 
-/// What one task has besides its slot.
+/// What one task has besides its slot, or what the plain members of a set have in common.
 pub(crate) struct Extra {
-    slot: Slot,
+    /// The task, if it is of one.
+    slot: Option<Slot>,
     pub(crate) name: Option<Cow<'static, str>>,
     pub(crate) group: Option<u32>,
     links: [Links; 2],
@@ -62,11 +63,22 @@ pub(crate) struct Extra {
 impl Extra {
     pub(crate) fn new(slot: Slot, name: Option<Cow<'static, str>>, group: Option<u32>) -> Self {
         Self {
-            slot,
+            slot: Some(slot),
             name,
             group,
             links: [Links::UNLINKED; 2],
             waiter: Waiter::Nobody,
+        }
+    }
+
+    /// For the members of a set that need none of their own.
+    pub(crate) fn of_set(ends: Rc<Ends>) -> Self {
+        Self {
+            slot: None,
+            name: None,
+            group: None,
+            links: [Links::UNLINKED; 2],
+            waiter: Waiter::Set(ends),
         }
     }
 }
@@ -150,7 +162,7 @@ impl Extras {
             let chosen = shuffler.below(ready.len());
             index = self.walk(ready).nth(chosen)?;
         }
-        Some(self.get(index).slot)
+        self.get(index).slot
     }
 
     /// The live tasks of a group, oldest first.
@@ -159,7 +171,7 @@ impl Extras {
             return Vec::new();
         };
         self.walk(&entry.members)
-            .map(|index| Key::of(self.get(index).slot))
+            .filter_map(|index| self.get(index).slot.map(Key::of))
             .collect()
     }
 

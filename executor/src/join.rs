@@ -100,6 +100,19 @@ impl<T> JoinHandle<T> {
         Self { task }
     }
 
+    /// Leaves the task to a set of tasks that return this.
+    pub(crate) fn lend(self) -> Slot {
+        let slot = self.task.slot();
+        slot.update(|state| state.with(State::MEMBER));
+        std::mem::forget(self);
+        slot
+    }
+
+    /// Takes a task back that was lent to a set of tasks that return this.
+    pub(crate) fn reclaim(slot: Slot) -> Self {
+        Self::new(Owned::reclaim(slot))
+    }
+
     /// The task's id.
     pub fn id(&self) -> TaskId {
         TaskId::of(self.task.slot())

@@ -45,7 +45,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Many tasks are awaited with a [`JoinSet`], which returns what ends first.
+//! Many tasks are awaited with a [`JoinSet`], as they end or in the order of their spawning.
 //!
 //! # Refusals
 //!

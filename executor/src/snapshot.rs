@@ -198,7 +198,7 @@ impl Core {
             let extra = (slot.extra() != NO_EXTRA).then(|| extras.get(slot.extra()));
             let waiter = match extra.map(|extra| &extra.waiter) {
                 Some(Waiter::Ours(waiter)) => Some(*waiter),
-                Some(Waiter::Set(ends, _)) => ends.awaited_by(),
+                Some(Waiter::Set(ends)) => ends.awaited_by(slot),
                 _ => None,
             };
             if let Some(waiter) = waiter {

@@ -56,6 +56,11 @@ impl State {
     pub(crate) const WATCHED: Self = Self(1 << 13);
     /// Set when the handle has returned the outcome.
     pub(crate) const TAKEN: Self = Self(1 << 14);
+    /// Set while a `JoinSet` has it in place of a `JoinHandle`; implies HANDLE.
+    pub(crate) const MEMBER: Self = Self(1 << 20);
+    /// Set while its entry in the table of extras is that of all plain members of its set;
+    /// implies MEMBER.
+    pub(crate) const SHARED: Self = Self(1 << 21);
 
     /// No task.
     pub(crate) const FREE: Self = Self(0);
@@ -186,6 +191,8 @@ mod tests {
             State::MERGED,
             State::WATCHED,
             State::TAKEN,
+            State::MEMBER,
+            State::SHARED,
         ];
         let mut all = 3 << State::DOOM | 7 << State::SOURCE;
         for flag in payloads.into_iter().chain(lives) {

@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::panic::Location;
+use std::rc::Rc;
 
 use crate::extra::{Extra, Extras, Waiter};
 use crate::ids::GroupId;
@@ -280,6 +281,28 @@ impl Table {
         true
     }
 
+    /// Ends a task whose poll left an output, if it is a plain member of a set that nobody waits
+    /// for, or not for this one: then that is all (edges 4 and 6).
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn end_in_set(&self, slot: Slot) -> bool {
+        if !slot.state().has(State::SHARED) {
+            return false;
+        }
+        let extras = self.extras.borrow();
+        let Waiter::Set(ends) = &extras.get(slot.extra()).waiter else {
+            return false;
+        };
+        if ends.is_awaited(slot) {
+            return false;
+        }
+        slot.set_extra(NO_EXTRA);
+        slot.update(|state| state.ready().without(State::LIVE.with(State::SHARED)));
+        self.live.set(self.live.get() - 1);
+        ends.push(slot);
+        true
+    }
+
     /// Takes out a task whose poll left an output (edge 4).
     pub(crate) fn take_ready(&self, slot: Slot) {
         slot.update(State::ready);
@@ -364,14 +387,22 @@ impl Table {
         std::mem::replace(&mut extras.get_mut(slot.extra()).waiter, waiter)
     }
 
-    /// Takes out what a task that has left its group still had besides its slot.
-    pub(crate) fn take_extra(&self, slot: Slot) -> Option<Extra> {
-        if slot.extra() == NO_EXTRA {
-            return None;
+    /// Takes out what a task that has left its group still had besides its slot; says whom its
+    /// end is to be told.
+    pub(crate) fn take_extra(&self, slot: Slot) -> Waiter {
+        let index = slot.extra();
+        if index == NO_EXTRA {
+            return Waiter::Nobody;
         }
-        let extra = self.extras.borrow_mut().remove(slot.extra());
         slot.set_extra(NO_EXTRA);
-        Some(extra)
+        if !slot.state().has(State::SHARED) {
+            return self.extras.borrow_mut().remove(index).waiter;
+        }
+        slot.update(|state| state.without(State::SHARED));
+        match &self.extras.borrow().get(index).waiter {
+            Waiter::Set(ends) => Waiter::Set(Rc::clone(ends)),
+            _ => Waiter::Nobody,
+        }
     }
 
     // --- The ready list.

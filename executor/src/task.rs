@@ -13,7 +13,7 @@
 //!
 //! Rules, which the `SAFETY` comments name:
 //! 1. A slot's memory stays a `Header` until its chunk is freed. A chunk is freed when the
-//!    last *hold* is released: the arena has one, every zombie (rule 5) has one, and so has
+//!    last *hold* is released: the arena has one, every zombie (rule 6) has one, and so has
 //!    every `Owned` that outlives the arena.
 //! 2. All fields but `shared`, `number`, `vtable` and `offset` are the owner thread's alone.
 //!    `Slot` and `Owned` are not `Send`; a waker compares threads before it touches them.
@@ -21,7 +21,9 @@
 //! 4. The payload is what the state says: a future (`FUTURE`), an output (`VALUE`), a panic's
 //!    payload (`PANIC`), or nothing. Whoever takes it out clears the bit first. `POLLING`
 //!    lends the future to one poll: nobody else touches it until that ends.
-//! 5. A slot is free when its task has ended, its `Owned` is gone and no waker of it exists.
+//! 5. A slot that is a `MEMBER` is in the `JoinSet<T>` of the `T` that its task returns, which
+//!    stands for its `Owned<T>`.
+//! 6. A slot is free when its task has ended, its `Owned` is gone and no waker of it exists.
 //!    If one does, the slot is a *zombie*, and whoever drops the last gives it back
 //!    (src/wake.rs).
 
@@ -232,11 +234,25 @@ impl Slot {
     /// Whether somebody has the handle, and nobody waits for the end.
     #[inline(always)]
     pub(crate) fn is_unawaited(self) -> bool {
-        self.state().has(State::HANDLE) && self.extra() == NO_EXTRA
+        self.state().has(State::HANDLE) && !self.has_extra()
+    }
+
+    /// Whether it has an entry in the table of extras, its own or its set's.
+    #[inline(always)]
+    pub(crate) fn has_extra(self) -> bool {
+        self.extra() != NO_EXTRA
     }
 
     pub(crate) fn set_extra(self, extra: u32) {
         self.header().extra.set(extra);
+    }
+
+    /// Has a task that has no entry share that of its set.
+    #[inline(always)]
+    pub(crate) fn share(self, entry: u32) {
+        debug_assert!(!self.has_extra(), "its own would be lost");
+        self.set_extra(entry);
+        self.update(|state| state.with(State::SHARED));
     }
 
     #[inline(always)]
@@ -456,6 +472,16 @@ pub(crate) struct Owned<T> {
 impl<T> Owned<T> {
     pub(crate) fn slot(&self) -> Slot {
         self.slot
+    }
+
+    /// Takes a task back that was lent to a set of tasks that return this (rule 5).
+    pub(crate) fn reclaim(slot: Slot) -> Self {
+        debug_assert!(slot.state().has(State::MEMBER), "rule 5");
+        slot.update(|state| state.without(State::MEMBER));
+        Self {
+            slot,
+            _output: PhantomData,
+        }
     }
 
     /// Takes the output out, if there is one.

@@ -52,8 +52,6 @@ impl Peer for Ours {
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = workload::cases::<Ours>(Offer::Handles);
     cases.extend(phases::cases(Ours::NAME));
-    cases.push(our_set::case(Ours::NAME));
-    #[cfg(feature = "peers-executor")]
-    cases.push(workload::join_set::ordered_case::<Ours>());
+    cases.extend(our_set::cases(Ours::NAME));
     cases
 }
