@@ -27,7 +27,7 @@ use crate::park::Park;
 use crate::phase::Phases;
 use crate::remote::{Message, Remote};
 use crate::state::{Source, State};
-use crate::sync::{Arc, catch};
+use crate::sync::{Arc, Ordering, catch};
 use crate::table::{Doom, NewTask, Table};
 use crate::task::{Key, NO_EXTRA, Polled, Slot};
 use crate::tick::Metrics;
@@ -656,34 +656,61 @@ impl Core {
         }
     }
 
+    #[inline(never)]
     fn drain_pending(self: &Rc<Self>) {
-        if !self.remote.take_pending() {
-            return;
+        let pending = self.remote.take_pending();
+        self.answer_wakes(pending.wakes);
+        if pending.mail {
+            self.drain_mail();
         }
+    }
+
+    fn drain_mail(self: &Rc<Self>) {
         for _ in 0..limits::DRAIN {
             match self.remote.pop() {
                 None => return,
-                Some(Message::Wake(key)) => self.wake_remotely(key),
+                Some(Message::Wake(key)) => {
+                    if let Some(slot) = self.table.arena.resolve(key) {
+                        self.answer_wake(slot);
+                    }
+                }
                 // These run foreign code, which may drive or sleep in turn: it must see that
                 // there may be more.
                 Some(Message::Abort(key)) => {
-                    self.remote.keep_pending();
+                    self.remote.keep_mail();
                     self.end_task(key, Doom::Aborted);
                 }
                 Some(Message::Spawn(spawn)) => {
-                    self.remote.keep_pending();
+                    self.remote.keep_mail();
                     self.contain(|| spawn(Some(self)));
                 }
             }
         }
-        self.remote.keep_pending();
+        self.remote.keep_mail();
     }
 
-    fn wake_remotely(&self, key: Key) {
-        let Some(slot) = self.table.arena.resolve(key) else {
-            return;
-        };
-        // Open before the poll which answers this message.
+    /// Wakes the tasks on a list whose last one is given, in the order in which they were woken.
+    fn answer_wakes(&self, mut last: u32) {
+        let arena = &self.table.arena;
+        // Turned round first, so that each names the one after it.
+        let mut next = 0;
+        while last != 0 {
+            let slot = arena.slot(last);
+            let earlier = slot.earlier();
+            let before = earlier.load(Ordering::Relaxed);
+            earlier.store(next, Ordering::Relaxed);
+            (last, next) = (before, last);
+        }
+        while next != 0 {
+            let slot = arena.slot(next);
+            // Once it is open, other threads write it.
+            next = slot.earlier().load(Ordering::Relaxed);
+            self.answer_wake(slot);
+        }
+    }
+
+    fn answer_wake(&self, slot: Slot) {
+        // Open before the poll which answers this wake.
         slot.reopen();
         if !Table::is_deaf(slot.state()) {
             count(&self.counters.woken_remote);

@@ -118,8 +118,12 @@ impl<T> JoinHandle<T> {
         TaskId::of(self.task.slot())
     }
 
+    pub(crate) fn slot(&self) -> Slot {
+        self.task.slot()
+    }
+
     pub(crate) fn key(&self) -> Key {
-        Key::of(self.task.slot())
+        Key::of(self.slot())
     }
 
     /// Whether the task has ended, however it did.

@@ -25,7 +25,7 @@ pub(crate) const DEFAULT_POLLS: u64 = 1 << 20;
 #[cfg(feature = "blocking-detector")]
 pub(crate) const BLOCKING: std::time::Duration = std::time::Duration::from_millis(1);
 
-/// How many messages of other threads are taken in at one go, so that a flood of them
+/// How many spawns and aborts of other threads are taken in at one go, so that a flood of them
 /// can't keep the owner from polling.
 pub(crate) const DRAIN: usize = 4096;
 
@@ -33,13 +33,21 @@ pub(crate) const DRAIN: usize = 4096;
 /// own count: what follows would be a use after free. It takes a program that forgets wakers
 /// in a loop.
 ///
-/// The shared count has 29 bits with its sign. It is off by half of this at most, which the
-/// owner's count may be away from 0, so neither it nor a race can pass 2^28.
+/// The shared count has 29 bits with its sign. It is off by [`OWN_WAKERS`] at most, so neither it
+/// nor a race can pass 2^28.
 pub(crate) const WAKERS: i32 = if cfg!(test) { 1 << 10 } else { 1 << 27 };
+
+/// How far the owner's count of a task's wakers goes from 0 before it is moved into the shared one:
+/// seldom enough that the atomic costs nothing, and little enough for 16 bits.
+pub(crate) const OWN_WAKERS: i16 = if cfg!(test) { 1 << 9 } else { 1 << 13 };
 
 /// How many slots the first chunk of a size has; the next ones have as many as there are.
 pub(crate) const FIRST_SLOTS: usize = 4;
 
-/// Bytes of slots in a chunk, at most, unless one slot alone is larger: large enough that an
-/// allocation is rare and small beside what it holds.
+/// Bytes of a chunk, at most, unless one slot alone is larger: large enough that an allocation
+/// is rare and small beside what it holds.
 pub(crate) const CHUNK: usize = 64 * 1024;
+
+/// How many chunks have slots that fit into the word of signals (src/remote.rs): 4 GiB of them. A
+/// wake of any other slot is a message in the queue.
+pub(crate) const LISTED_CHUNKS: u32 = if cfg!(test) { 2 } else { 1 << 16 };

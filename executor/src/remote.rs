@@ -3,21 +3,24 @@
 //! The signal word, every transition of it a read-modify-write:
 //!
 //! ```text
-//!   bit       set when                                  cleared by
-//!   PENDING   a message was pushed                      the owner, before it reads the queue
+//!   bits      set when                                  cleared by
+//!   MAIL      a message was pushed                      the owner, before it reads the queue
 //!   PARKED    the owner is about to sleep               the owner, when it is awake again
 //!   ARMED     a tick left the host nothing to do        the owner, when it drives again
 //!   CLOSED    the executor shut down                    nobody
+//!   the rest  a task was woken: its slot's id, or 0     the owner, who takes the list
 //! ```
 //!
-//! 1. A sender pushes first and raises PENDING second; the owner clears PENDING first and
-//!    pops second. So a message whose PENDING was cleared is popped.
-//! 2. The sender that turns PENDING on, and only that one, rouses whoever sleeps: the
-//!    owner's thread under PARKED, the host under ARMED. Both bits sit in the same word as
-//!    PENDING, so either the sender sees that somebody sleeps or the sleeper sees the
-//!    message; there is no third order.
-//! 3. The queue is popped only when PENDING was seen: popping an empty `SegQueue` costs a
-//!    sequentially consistent fence.
+//! 1. Wakes are a list through the slots: each names the one before in its `earlier`. Whoever
+//!    claimed a slot (src/wake.rs) puts it in front, and the owner takes the list as a whole.
+//!    All else is a message in the queue: a sender pushes first and raises MAIL second, the owner
+//!    clears MAIL first and pops second. So a message whose MAIL was cleared is popped.
+//! 2. MAIL and the list are what is *pending*. The sender that finds nothing pending, and only
+//!    that one, rouses whoever sleeps: the owner's thread under PARKED, the host under ARMED. All
+//!    of it is one word, so either the sender sees that somebody sleeps or the sleeper sees what
+//!    is pending; there is no third order.
+//! 3. The queue is popped only when MAIL was seen: popping an empty `SegQueue` costs a
+//!    sequentially consistent fence. A wake over it would lock seven times in place of three.
 //! 4. Tasks are accepted under the gate's lock, and the gate is closed before the last
 //!    drain: an accepted task is always met by its executor, a refused one goes back.
 
@@ -25,20 +28,34 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use crate::core::{Core, drop_payload};
-use crate::sync::{AtomicUsize, Mutex, Ordering, Queue, at, catch, lock, planted};
-use crate::task::{Freed, Key};
+use crate::sync::{AtomicU32, AtomicUsize, Mutex, Ordering, Queue, at, catch, lock, peek, planted};
+use crate::task::{Freed, Key, Slot};
 
 /// Messages are in the queue, or were a moment ago.
-const PENDING: usize = 1 << 0;
+const MAIL: u32 = 1 << 0;
 /// The owner's thread sleeps or is about to; implies that nothing local is ready.
-const PARKED: usize = 1 << 1;
+const PARKED: u32 = 1 << 1;
 /// The host sleeps and expects one wake; never with PARKED.
-const ARMED: usize = 1 << 2;
-/// Nobody reads the queue any more.
-const CLOSED: usize = 1 << 3;
+const ARMED: u32 = 1 << 2;
+/// Nobody reads the queue or the list any more.
+const CLOSED: u32 = 1 << 3;
+/// The slot that was woken last, as far as the owner has not taken it in.
+const LIST: u32 = !0 << LIST_SHIFT;
+const LIST_SHIFT: u32 = 4;
+const PENDING: u32 = MAIL | LIST;
+
+/// What the owner takes in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    /// The id of the slot that was woken last, or 0; each has that of the one before.
+    pub(crate) wakes: u32,
+    /// Messages are in the queue.
+    pub(crate) mail: bool,
+}
 
 /// What other threads ask for.
 pub(crate) enum Message {
+    /// A wake of a slot without an id.
     Wake(Key),
     Abort(Key),
     Spawn(SpawnTask),
@@ -49,7 +66,7 @@ pub(crate) type SpawnTask = Box<dyn FnOnce(Option<&Rc<Core>>) + Send>;
 
 /// The part of an executor that other threads can reach.
 pub(crate) struct Remote {
-    signal: AtomicUsize,
+    signal: AtomicU32,
     queue: Queue<Message>,
     /// Whether tasks are still accepted (rule 4).
     gate: Mutex<bool>,
@@ -66,7 +83,7 @@ pub(crate) struct Remote {
 impl Remote {
     pub(crate) fn new(unparker: Waker, host: Option<Waker>) -> Self {
         Self {
-            signal: AtomicUsize::new(0),
+            signal: AtomicU32::new(0),
             queue: Queue::new(),
             gate: Mutex::new(true),
             spawners: AtomicUsize::new(0),
@@ -93,6 +110,32 @@ impl Remote {
         self.announce();
     }
 
+    /// Has a slot woken that the caller has claimed and has a waker of.
+    pub(crate) fn send_wake(&self, slot: Slot) {
+        let Some(id) = slot.list_id() else {
+            return self.send(Message::Wake(Key::of(slot)));
+        };
+        let mut before = peek(&self.signal);
+        loop {
+            if before & CLOSED != 0 {
+                return;
+            }
+            slot.earlier()
+                .store(before >> LIST_SHIFT, Ordering::Relaxed);
+            // Release: with the owner's Acquire it makes `earlier` visible.
+            match self.signal.compare_exchange(
+                before,
+                before & !LIST | id << LIST_SHIFT,
+                at("signal.list", Ordering::Release),
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => break,
+                Err(now) => before = now,
+            }
+        }
+        self.rouse(before);
+    }
+
     /// Accepts a task unless the executor is gone, in which case `make` is not called.
     pub(crate) fn send_task<M>(&self, make: impl FnOnce() -> M) -> bool
     where
@@ -109,16 +152,20 @@ impl Remote {
         true
     }
 
-    /// Raises PENDING for what was pushed, and rouses whoever sleeps.
+    /// Raises MAIL for what was pushed, and rouses whoever sleeps.
     fn announce(&self) {
         // Rule 1. Release: with the owner's Acquire it makes the push visible to the pop.
         let before = self
             .signal
-            .fetch_or(PENDING, at("signal.raise", Ordering::Release));
+            .fetch_or(MAIL, at("signal.raise", Ordering::Release));
+        self.rouse(before);
+    }
+
+    /// Rouses whoever slept, if nothing was pending (rule 2).
+    fn rouse(&self, before: u32) {
         if before & PENDING != 0 {
             return;
         }
-        // Rule 2: we turned it on.
         if before & PARKED != 0 {
             self.wake_parker();
         }
@@ -191,26 +238,28 @@ impl Remote {
         self.spawners.load(Ordering::Relaxed) != 0
     }
 
+    /// Relaxed: what is missed here is met at the next round, and nobody sleeps before a
+    /// read-modify-write has looked again.
     #[inline]
     pub(crate) fn is_pending(&self) -> bool {
         self.signal.load(Ordering::Relaxed) & PENDING != 0
     }
 
-    /// Says whether the queue is to be read, and clears the sign (rule 1).
-    pub(crate) fn take_pending(&self) -> bool {
-        // Rule 3. Relaxed: what is missed here is met at the next round, and nobody sleeps
-        // before a read-modify-write has looked again.
-        self.is_pending()
-            && self
-                .signal
-                .fetch_and(!PENDING, at("signal.take", Ordering::Acquire))
-                & PENDING
-                != 0
+    /// Takes the list of wakes, and says whether the queue is to be read (rule 1).
+    pub(crate) fn take_pending(&self) -> Pending {
+        let taken = if planted("list.keep") { MAIL } else { PENDING };
+        let before = self
+            .signal
+            .fetch_and(!taken, at("signal.take", Ordering::Acquire));
+        Pending {
+            wakes: before >> LIST_SHIFT,
+            mail: before & MAIL != 0,
+        }
     }
 
-    /// Puts the sign back after a drain that was cut short.
-    pub(crate) fn keep_pending(&self) {
-        self.signal.fetch_or(PENDING, Ordering::Relaxed);
+    /// Has the queue read once more, after a drain that was cut short.
+    pub(crate) fn keep_mail(&self) {
+        self.signal.fetch_or(MAIL, Ordering::Relaxed);
     }
 
     pub(crate) fn pop(&self) -> Option<Message> {
@@ -251,6 +300,9 @@ impl Remote {
     }
 
     pub(crate) fn wake_visitors(&self) {
+        if planted("visitor.tell") {
+            return;
+        }
         let visitors = std::mem::take(&mut *lock(&self.visitors));
         for (_, waker) in visitors {
             // Its drop is foreign code, too.
@@ -290,9 +342,9 @@ impl Remote {
     /// Refuses tasks and ignores wakes from now on; what was accepted is in the queue.
     pub(crate) fn close(&self) {
         *lock(&self.gate) = planted("gate.close");
-        // PENDING for good: no sender turns it on any more, and so none rouses the host or the
-        // owner for what nobody will read.
-        self.signal.fetch_or(CLOSED | PENDING, Ordering::Relaxed);
+        // MAIL for good: no sender finds nothing pending any more, and so none rouses the host or
+        // the owner for what nobody will read.
+        self.signal.fetch_or(CLOSED | MAIL, Ordering::Relaxed);
     }
 }
 

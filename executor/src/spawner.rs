@@ -21,6 +21,9 @@ use crate::task::Key;
 
 /// Spawns tasks from any thread; a weak handle.
 ///
+/// Tasks are spawned in the order in which they were sent, whoever sent them; wakes from other
+/// threads are taken in before them.
+///
 /// While one is alive, or the handle of a task that one has spawned, `try_block_on` does not
 /// claim a deadlock: something may still come.
 ///

@@ -103,6 +103,12 @@ mod imp {
         std::sync::atomic::fence(Ordering::Acquire);
     }
 
+    /// What a word held a moment ago, for the first try of an exchange.
+    #[inline(always)]
+    pub(crate) fn peek(word: &AtomicU32) -> u32 {
+        word.load(Ordering::Relaxed)
+    }
+
     /// Memory that is freed or used again while others may still look at it: nothing, here.
     #[derive(Debug)]
     pub(crate) struct Traced;
@@ -203,6 +209,13 @@ mod imp {
         if PLANTED.get() != Some(site) {
             loom::sync::atomic::fence(Ordering::Acquire);
         }
+    }
+
+    /// A guess in place of a look, which the exchange puts right: loom takes the last access before
+    /// an exchange for the one that it may come before, and a look by the same thread would hide
+    /// those of all others.
+    pub(crate) fn peek(_word: &AtomicU32) -> u32 {
+        0
     }
 
     /// Memory that is freed or used again while others may still look at it. Loom reports whoever

@@ -15,7 +15,7 @@
 //! 1. A slot's memory stays a `Header` until its chunk is freed. A chunk is freed when the
 //!    last *hold* is released: the arena has one, every zombie (rule 6) has one, and so has
 //!    every `Owned` that outlives the arena.
-//! 2. All fields but `shared`, `number`, `vtable` and `offset` are the owner thread's alone.
+//! 2. All fields but `shared`, `earlier`, `number`, `vtable` and `offset` are the owner thread's alone.
 //!    `Slot` and `Owned` are not `Send`; a waker compares threads before it touches them.
 //! 3. `number` and `vtable` are written only while no waker of the slot exists.
 //! 4. The payload is what the state says: a future (`FUTURE`), an output (`VALUE`), a panic's
@@ -26,6 +26,7 @@
 //! 6. A slot is free when its task has ended, its `Owned` is gone and no waker of it exists.
 //!    If one does, the slot is a *zombie*, and whoever drops the last gives it back
 //!    (src/wake.rs).
+//! 7. While the arena is open, the list in the word of signals (src/remote.rs) has ids of its slots.
 
 #![allow(unsafe_code)]
 
@@ -67,12 +68,20 @@ struct Header {
     /// The number of the task that woke it last, as far as it fits.
     woken_by: Cell<u32>,
     extra: Cell<u32>,
-    wakers: Cell<i32>,
+    wakers: Cell<i16>,
+    /// From the beginning of the chunk, in units of [`GRAIN`].
+    offset: u16,
     shared: AtomicU32,
-    /// Bytes from the beginning of the chunk.
-    offset: u32,
+    /// The id of the one before in the list of those that other threads woke. Whoever claimed the
+    /// slot writes it, and then the owner.
+    earlier: AtomicU32,
     trace: Traced,
 }
+
+/// What all sizes of slots are a multiple of, in bytes; and that of a chunk's header.
+const GRAIN: usize = 16;
+
+const _: () = assert!(size_of::<Chunk>().is_multiple_of(GRAIN) && limits::CHUNK / GRAIN <= 1 << 12);
 
 /// What is known about a future once its type is erased.
 struct VTable {
@@ -378,8 +387,23 @@ impl Slot {
     }
 
     #[inline(always)]
-    pub(crate) fn wakers(&self) -> &Cell<i32> {
+    pub(crate) fn wakers(&self) -> &Cell<i16> {
         &self.header().wakers
+    }
+
+    /// For whoever claimed it, on any thread, and then for the owner.
+    #[inline(always)]
+    pub(crate) fn earlier(&self) -> &AtomicU32 {
+        &self.header().earlier
+    }
+
+    /// What [`Arena::slot`] finds it by, in 28 bits and not 0; `None` if there are too many chunks.
+    /// For any thread.
+    #[inline(always)]
+    pub(crate) fn list_id(self) -> Option<u32> {
+        let number = self.chunk().number;
+        let offset = u32::from(self.header().offset);
+        (number < limits::LISTED_CHUNKS).then_some(number << 12 | offset)
     }
 
     /// For any thread.
@@ -432,7 +456,7 @@ impl Slot {
     #[inline(always)]
     fn chunk_ptr(self) -> NonNull<Chunk> {
         // Not from a reference, which could free no more than itself.
-        let offset = self.header().offset as usize;
+        let offset = usize::from(self.header().offset) * GRAIN;
         // SAFETY: rule 1.
         unsafe { self.0.byte_sub(offset).cast() }
     }
@@ -573,6 +597,8 @@ struct Chunk {
     /// The class its slots are free in, while the core lives; the owner thread's alone.
     class: Cell<Option<NonNull<Class>>>,
     holds: AtomicUsize,
+    /// Its place among all chunks of the arena.
+    number: u32,
     stride: usize,
     capacity: usize,
     /// How many slots have been handed out at least once.
@@ -595,6 +621,7 @@ impl Chunk {
     }
 
     fn allocate(stride: usize, capacity: usize, class: &Class, arena: &Arena) -> NonNull<Self> {
+        let number = arena.chunks.borrow().len();
         let layout = Self::layout(stride, capacity);
         // SAFETY: the layout's size is not 0.
         let place = unsafe { alloc(layout) }.cast::<Self>();
@@ -609,6 +636,7 @@ impl Chunk {
                 core: Cell::new(arena.core.get()),
                 class: Cell::new(Some(NonNull::from(class))),
                 holds: AtomicUsize::new(1),
+                number: number.try_into().unwrap_or(u32::MAX),
                 stride,
                 capacity,
                 used: Cell::new(0),
@@ -648,8 +676,9 @@ impl Chunk {
             extra: Cell::new(NO_EXTRA),
             wakers: Cell::new(0),
             shared: AtomicU32::new(0),
-            offset: u32::try_from(slot.0.as_ptr().addr() - chunk.as_ptr().addr())
+            offset: u16::try_from((slot.0.as_ptr().addr() - chunk.as_ptr().addr()) / GRAIN)
                 .expect("chunks with more than one slot are small"),
+            earlier: AtomicU32::new(0),
             trace: Traced::new(),
         };
         // SAFETY: nobody has this slot yet, and it has room for a header.
@@ -775,7 +804,8 @@ impl Arena {
         }
         // As many again as there are, within a chunk's size.
         let capacity = of_class.slots.get().max(limits::FIRST_SLOTS);
-        let capacity = capacity.min(limits::CHUNK / stride_of(class)).max(1);
+        let most = (limits::CHUNK - size_of::<Chunk>()) / stride_of(class);
+        let capacity = capacity.min(most).max(1);
         let chunk = Chunk::allocate(stride_of(class), capacity, of_class, self);
         self.chunks.borrow_mut().push(chunk);
         of_class.newest.set(Some(chunk));
@@ -787,6 +817,14 @@ impl Arena {
     pub(crate) fn resolve(&self, key: Key) -> Option<Slot> {
         // Rule 1: it is a slot, of that task or of another one.
         (key.slot.number() == key.number || planted("key.stale")).then_some(key.slot)
+    }
+
+    /// The slot with this id (rule 7).
+    pub(crate) fn slot(&self, id: u32) -> Slot {
+        let chunk = self.chunks.borrow()[(id >> 12) as usize];
+        let offset = (id & 0xFFF) as usize * GRAIN;
+        // SAFETY: rule 7, and the arena has a hold.
+        Slot(unsafe { chunk.byte_add(offset).cast() })
     }
 
     /// All slots that are not free, in no order.

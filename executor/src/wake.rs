@@ -4,29 +4,33 @@
 //!
 //! ```text
 //!   bit       set when                                        cleared by
-//!   CLAIMED   a remote waker sent a message                    the owner, when it takes it in
+//!   CLAIMED   a remote waker wakes                             the owner, when it answers
 //!   MERGED    the task has ended and wakers are left           nobody: the slot is a zombie
 //!   WATCHED   the owner sleeps until the last waker is gone    the owner, when it is awake
 //!   the rest  wakers, as a signed number
 //! ```
 //!
-//! 1. A remote waker sets CLAIMED; it sends a message only when it was clear. Whoever finds
-//!    it set leaves: a message is under way or was taken in but not yet answered.
-//! 2. Only the owner clears it, before the poll which answers the message and with a
+//! 1. A remote waker sets CLAIMED; it puts the slot on the list of wakes (src/remote.rs) only
+//!    when it was clear. Whoever finds it set leaves: a wake is under way or was taken in but not
+//!    yet answered.
+//! 2. Only the owner clears it, before the poll which answers the wake and with a
 //!    read-modify-write. So the writes of every waker that left under rule 1 happen before
 //!    that poll (loom-tests/tests/wake_coalescing.rs).
-//! 3. Messages carry keys, which count as nothing: a wake that races with the end of the
-//!    executor leaves a key in a queue nobody reads, and neither a cycle nor a leak.
-//! 4. Wakers are counted twice: in `wakers` by the owner's thread and in this word by others.
+//! 3. A slot may be on the list when it is used again, since all its wakers may be gone by then. Its
+//!    next task is not polled, and so has no wakers, before the owner has taken that list, which
+//!    it sees: whoever drops a waker has put the slot there before. Until then the task is ready
+//!    or deferred, so the old wake changes nothing, and the list has the slot once.
+//! 4. A wake that races with the end of the executor leaves the slot on a list that nobody reads,
+//!    which counts as nothing: neither a cycle nor a leak.
+//! 5. Wakers are counted twice: in `wakers` by the owner's thread and in this word by others.
 //!    A waker may be cloned in one count and dropped in the other, so only the sum means
 //!    anything, and only the owner can know it. Under MERGED and WATCHED the owner has moved
 //!    its count into the word: then whoever brings it to 0 frees the slot, or rouses the owner.
 
 use crate::limits;
-use crate::remote::Message;
 use crate::state::State;
-use crate::sync::{Arc, Ordering, acquire_fence, at, planted};
-use crate::task::{Key, Slot};
+use crate::sync::{Arc, Ordering, acquire_fence, at, peek, planted};
+use crate::task::Slot;
 
 const CLAIMED: u32 = 1 << 0;
 const MERGED: u32 = 1 << 1;
@@ -56,7 +60,8 @@ impl Slot {
     /// Whether a waker of it exists. If not, everything its holders did has been seen.
     #[inline]
     pub(crate) fn has_waker(self) -> bool {
-        if count(self.shared().load(Ordering::Relaxed)) + self.wakers().get() != 0 {
+        let own = i32::from(self.wakers().get());
+        if count(self.shared().load(Ordering::Relaxed)) + own != 0 {
             return true;
         }
         // Pairs with the Release decrement of the waker that was dropped last: one that found
@@ -75,17 +80,19 @@ impl Slot {
         unshared
     }
 
-    /// Answers a remote wake: the next one sends a message again (rule 2).
+    /// Answers a remote wake: the next one puts it on the list again (rule 2).
+    #[inline(always)]
     pub(crate) fn reopen(self) {
-        // Not a store, which would lose the wakers' writes.
+        // Not a store, which would lose the wakers' writes. Release: the next one writes `earlier`
+        // after we have read it.
         self.shared()
-            .fetch_and(!CLAIMED, at("wake.reopen", Ordering::Acquire));
+            .fetch_and(!CLAIMED, at("wake.reopen", Ordering::AcqRel));
     }
 
-    /// Has the owner roused when the last waker is dropped; false if there is none (rule 4).
+    /// Has the owner roused when the last waker is dropped; false if there is none (rule 5).
     #[must_use]
     pub(crate) fn watch(self) -> bool {
-        let own = self.wakers().replace(0);
+        let own = i32::from(self.wakers().replace(0));
         // Release: who brings the count to 0 under WATCHED must see PARKED, which was set
         // before.
         let before = self.shared().fetch_add(
@@ -122,7 +129,7 @@ impl Slot {
     fn merge_wakers(self) -> bool {
         let hold = self.hold();
         self.update(|state| state.with(State::MERGED));
-        let own = self.wakers().replace(0);
+        let own = i32::from(self.wakers().replace(0));
         let before = self.shared().fetch_add(
             wakers(own).wrapping_add(MERGED),
             at("waker.merge", Ordering::AcqRel),
@@ -159,8 +166,8 @@ impl Slot {
     /// Sets the owner's count; what drifts too far from 0, because wakers are cloned on one
     /// side and dropped on the other, goes into the shared word.
     #[inline(always)]
-    fn set_own(self, own: i32) {
-        const FAR: i32 = limits::WAKERS / 2;
+    fn set_own(self, own: i16) {
+        const FAR: i16 = limits::OWN_WAKERS;
         self.wakers().set(own);
         if !(-FAR..=FAR).contains(&own) {
             self.fold();
@@ -170,7 +177,7 @@ impl Slot {
     #[cold]
     #[inline(never)]
     fn fold(self) {
-        let own = self.wakers().replace(0);
+        let own = i32::from(self.wakers().replace(0));
         let before = self.shared().fetch_add(wakers(own), Ordering::Relaxed);
         abort_above_limit(count(before) + own);
     }
@@ -187,7 +194,7 @@ impl Slot {
     #[inline(never)]
     fn remove_shared_waker(self) {
         self.look();
-        let mut before = self.shared().load(Ordering::Relaxed);
+        let mut before = peek(self.shared());
         let mut watching = None;
         loop {
             if count(before) == 1 && before & WATCHED != 0 && watching.is_none() {
@@ -262,12 +269,13 @@ impl Slot {
     fn wake_remotely(self) {
         self.look();
         // Rule 1. Release: what this thread wrote before must be seen by the poll, also when
-        // somebody else's message is the one that brings it about.
+        // somebody else's wake is the one that brings it about. Acquire: the owner is done with
+        // `earlier`.
         let before = self
             .shared()
-            .fetch_or(CLAIMED, at("wake.claim", Ordering::Release));
+            .fetch_or(CLAIMED, at("wake.claim", Ordering::AcqRel));
         if before & (CLAIMED | MERGED) == 0 {
-            self.remote().send(Message::Wake(Key::of(self)));
+            self.remote().send_wake(self);
         }
     }
 }
@@ -309,6 +317,39 @@ mod tests {
         }));
         executor.block_on(task.unwrap()).unwrap();
         thread.join().unwrap();
+    }
+
+    /// More slots than ids reach: some are on the list, and the others are messages.
+    #[test]
+    fn a_slot_without_an_id_is_woken_too() {
+        const TASKS: usize = 100;
+        let executor = Executor::new();
+        let (sender, wakers) = mpsc::channel::<Waker>();
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|_| {
+                let mut sender = Some(sender.clone());
+                let task = std::future::poll_fn(move |cx| match sender.take() {
+                    Some(sender) => {
+                        sender.send(cx.waker().clone()).unwrap();
+                        Poll::Pending
+                    }
+                    None => Poll::Ready(()),
+                });
+                executor.spawn(task).unwrap()
+            })
+            .collect();
+        let ids = tasks.iter().map(|task| task.slot().list_id());
+        let listed = ids.flatten().count();
+        assert!((1..TASKS).contains(&listed), "{listed}");
+        let thread =
+            std::thread::spawn(move || wakers.into_iter().take(TASKS).for_each(Waker::wake));
+        executor.block_on(async {
+            for task in tasks {
+                task.await.unwrap();
+            }
+        });
+        thread.join().unwrap();
+        assert_eq!(executor.metrics().woken_remote, TASKS as u64);
     }
 
     const MOST: usize = limits::WAKERS as usize;

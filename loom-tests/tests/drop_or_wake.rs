@@ -186,26 +186,32 @@ fn a_stale_waker_wakes_nobody_else() {
 
 #[test]
 fn a_wake_that_meets_the_end_of_the_executor_is_inert() {
-    explore(None, 450, an_executor_ends_under_a_wake);
+    explore(None, 200, an_executor_ends_under_a_wake);
 }
 
 /// Three threads: three preemptions put each of the two drops and the wake between the steps of the
 /// abort.
 #[test]
 fn the_last_wakers_go_while_the_task_ends() {
-    explore(Some(3), 7_000, two_wakers_go_while_the_task_ends);
+    explore(Some(3), 1_500, two_wakers_go_while_the_task_ends);
 }
 
 /// Two threads, every interleaving.
 #[test]
 fn a_stale_abort_ends_nobody_else() {
-    explore(None, 50, an_abort_comes_when_the_slot_is_another_ones);
+    explore(None, 400, an_abort_comes_when_the_slot_is_another_ones);
 }
 
 /// Three threads: three preemptions put both drops between the steps by which the executor ends.
 #[test]
 fn the_last_waker_frees_the_memory() {
-    explore(Some(3), 1_200, an_executors_memory_goes_with_its_last_waker);
+    explore(Some(3), 600, an_executors_memory_goes_with_its_last_waker);
+}
+
+#[test]
+fn a_wake_that_is_answered_once_more_is_caught() {
+    let name = "a_stale_waker_wakes_nobody_else";
+    assert_needed("list.keep", name, "woken by a stale waker");
 }
 
 #[test]

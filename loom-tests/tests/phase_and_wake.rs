@@ -85,13 +85,13 @@ fn wakes_meet_a_phase() {
 /// million interleavings, which find no more.
 #[test]
 fn a_wake_from_outside_the_group_waits_for_the_end_of_the_phase() {
-    explore(Some(3), 1_000, wakes_meet_a_phase);
+    explore(Some(3), 4_000, wakes_meet_a_phase);
 }
 
 #[test]
 fn every_ordering_on_the_path_is_needed() {
     let name = "a_wake_from_outside_the_group_waits_for_the_end_of_the_phase";
-    for site in ["signal.raise", "signal.take"] {
+    for site in ["signal.list", "signal.take"] {
         assert_needed(site, name, "deadlock");
     }
 }

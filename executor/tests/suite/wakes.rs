@@ -28,6 +28,35 @@ fn on_another_thread(f: impl FnOnce() + Send + 'static) {
 }
 
 #[test]
+fn tasks_are_polled_in_the_order_in_which_a_thread_woke_them() {
+    const ORDER: [usize; 5] = [3, 0, 4, 1, 2];
+    let executor = Executor::new();
+    let order = Rc::new(std::cell::RefCell::new(Vec::new()));
+    let gates: Vec<_> = (0..ORDER.len()).map(|_| Gate::new()).collect();
+    for (n, gate) in gates.iter().enumerate() {
+        let (order, mut gate) = (Rc::clone(&order), gate.clone());
+        let task = std::future::poll_fn(move |cx| {
+            order.borrow_mut().push(n);
+            Pin::new(&mut gate).poll(cx)
+        });
+        drop(executor.spawn(task).unwrap());
+    }
+    let _ = executor.tick().unwrap();
+    let wakers: Vec<_> = gates.iter().map(|gate| gate.wakers()[0].clone()).collect();
+    for _ in 0..2 {
+        order.borrow_mut().clear();
+        let wakers = wakers.clone();
+        on_another_thread(move || {
+            for n in ORDER {
+                wakers[n].wake_by_ref();
+            }
+        });
+        let _ = executor.tick().unwrap();
+        assert_eq!(*order.borrow(), ORDER);
+    }
+}
+
+#[test]
 fn many_wakes_before_a_poll_are_one_wherever_they_come_from() {
     let executor = Executor::new();
     let gate = Gate::new();

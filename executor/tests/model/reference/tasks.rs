@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use std::collections::VecDeque;
+
 use super::{Flow, Message, Model, Stage, Unwind};
 use crate::script::{Step, pick};
 
@@ -47,14 +49,22 @@ impl Model {
     }
 
     pub(super) fn drain(&mut self) {
-        while let Some(message) = self.messages.pop_front() {
-            match message {
-                Message::Wake(name) => {
-                    self.entries[name].claimed = false;
-                    if self.make_ready(name) {
-                        self.counts.woken_remote += 1;
-                    }
-                }
+        // Wakes first, as many as are there; then all else, also what comes meanwhile.
+        let messages = std::mem::take(&mut self.messages).into_iter();
+        let (wakes, mail) = messages.partition(|message| matches!(message, Message::Wake(_)));
+        self.messages = mail;
+        let wakes: VecDeque<_> = wakes;
+        for wake in wakes {
+            let Message::Wake(name) = wake else { continue };
+            self.entries[name].claimed = false;
+            if self.make_ready(name) {
+                self.counts.woken_remote += 1;
+            }
+        }
+        let is_mail = |message: &Message| !matches!(message, Message::Wake(_));
+        while let Some(at) = self.messages.iter().position(is_mail) {
+            match self.messages.remove(at).expect("it is there") {
+                Message::Wake(_) => {}
                 Message::Abort(name) => self.end_task(name, "aborted"),
                 Message::Spawn(name) if self.entries[name].abort_asked => {
                     self.entries[name].outcome = Some("aborted");
