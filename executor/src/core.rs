@@ -114,6 +114,8 @@ pub(crate) struct Core {
     life: Cell<Life>,
     nested_drops: Cell<u32>,
     queued_drops: RefCell<Vec<Slot>>,
+    /// Empty, but while a list of wakes is answered; kept so that this allocates nothing once warm.
+    answered: Cell<Vec<Slot>>,
     pub(crate) watched: OnceCell<std::sync::Arc<Watched>>,
     pub(crate) stamps: bool,
     pub(crate) detector: Detector,
@@ -164,6 +166,7 @@ impl Core {
             life: Cell::new(Life::Open),
             nested_drops: Cell::new(0),
             queued_drops: RefCell::default(),
+            answered: Cell::default(),
             watched: OnceCell::new(),
             stamps: parts.stamps,
             detector: parts.detector,
@@ -671,7 +674,8 @@ impl Core {
                 None => return,
                 Some(Message::Wake(key)) => {
                     if let Some(slot) = self.table.arena.resolve(key) {
-                        self.answer_wake(slot);
+                        slot.reopen();
+                        self.wake_remotely(slot);
                     }
                 }
                 // These run foreign code, which may drive or sleep in turn: it must see that
@@ -691,27 +695,23 @@ impl Core {
 
     /// Wakes the tasks on a list whose last one is given, in the order in which they were woken.
     fn answer_wakes(&self, mut last: u32) {
-        let arena = &self.table.arena;
-        // Turned round first, so that each names the one after it.
-        let mut next = 0;
+        let mut slots = self.answered.take();
         while last != 0 {
-            let slot = arena.slot(last);
-            let earlier = slot.earlier();
-            let before = earlier.load(Ordering::Relaxed);
-            earlier.store(next, Ordering::Relaxed);
-            (last, next) = (before, last);
-        }
-        while next != 0 {
-            let slot = arena.slot(next);
+            let slot = self.table.arena.slot(last);
             // Once it is open, other threads write it.
-            next = slot.earlier().load(Ordering::Relaxed);
-            self.answer_wake(slot);
+            last = slot.earlier().load(Ordering::Relaxed);
+            slot.reopen();
+            slots.push(slot);
         }
+        while let Some(slot) = slots.pop() {
+            self.wake_remotely(slot);
+        }
+        self.answered.set(slots);
     }
 
-    fn answer_wake(&self, slot: Slot) {
-        // Open before the poll which answers this wake.
-        slot.reopen();
+    /// Wakes a task that is open to the next wake from another thread, before the poll which
+    /// answers this one.
+    fn wake_remotely(&self, slot: Slot) {
         if !Table::is_deaf(slot.state()) {
             count(&self.counters.woken_remote);
             if self.table.wake(slot, Source::Thread, 0) {

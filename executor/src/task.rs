@@ -64,17 +64,18 @@ struct Header {
     since: Cell<u64>,
     next: Cell<Option<Slot>>,
     prev: Cell<Option<Slot>>,
+    // What another thread's wake touches: with `extra` one grain, which is in one line of a cache.
+    shared: AtomicU32,
+    /// The id of the one before in the list of those that other threads woke. Whoever claimed the
+    /// slot writes it, and the owner reads it before it opens the slot.
+    earlier: AtomicU32,
+    /// From the beginning of the chunk, in units of [`GRAIN`].
+    offset: u16,
+    wakers: Cell<i16>,
+    extra: Cell<u32>,
     state: Cell<State>,
     /// The number of the task that woke it last, as far as it fits.
     woken_by: Cell<u32>,
-    extra: Cell<u32>,
-    wakers: Cell<i16>,
-    /// From the beginning of the chunk, in units of [`GRAIN`].
-    offset: u16,
-    shared: AtomicU32,
-    /// The id of the one before in the list of those that other threads woke. Whoever claimed the
-    /// slot writes it, and then the owner.
-    earlier: AtomicU32,
     trace: Traced,
 }
 
@@ -391,7 +392,7 @@ impl Slot {
         &self.header().wakers
     }
 
-    /// For whoever claimed it, on any thread, and then for the owner.
+    /// For whoever claimed it, on any thread, and for the owner while it is claimed.
     #[inline(always)]
     pub(crate) fn earlier(&self) -> &AtomicU32 {
         &self.header().earlier
