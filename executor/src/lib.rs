@@ -255,6 +255,7 @@ mod refusal;
 
 mod join;
 mod join_set;
+mod local_waker;
 mod spawn;
 mod spawner;
 mod yield_now;
@@ -301,6 +302,7 @@ pub use hooks::{Hooks, PhaseEvent, PollOutcome};
 pub use ids::TaskId;
 pub use join::{AbortOnDrop, JoinError, JoinHandle};
 pub use join_set::JoinSet;
+pub use local_waker::LocalWaker;
 pub use panics::PanicPolicy;
 pub use park::{CannotPark, NoPark, Park, ThreadPark};
 pub use phase::{OnBlock, Phase, PhaseGuard, PhaseInfo, PhaseKind};

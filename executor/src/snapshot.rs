@@ -83,7 +83,7 @@ pub struct TaskInfo {
     /// [`JoinSet`](crate::JoinSet), the youngest that has not ended.
     pub awaits: Option<TaskId>,
     /// Somebody else holds a waker of it. A task that waits with none, and awaits no other,
-    /// waits for ever.
+    /// waits for ever, unless who has its handle or a [`LocalWaker`](crate::LocalWaker) wakes it.
     pub waker_held: bool,
     /// Where it was spawned.
     pub spawned_at: &'static Location<'static>,

@@ -39,6 +39,7 @@ fn everything_public_can_be_debugged() {
     is_debug::<SpawnError<()>>();
     is_debug::<RunUntil<std::future::Ready<()>>>();
     is_debug::<Watchdog>();
+    is_debug::<LocalWaker>();
 }
 
 #[test]
@@ -72,6 +73,7 @@ fn what_belongs_to_the_owners_thread_stays_there() {
         JoinHandle<()>,
         AbortOnDrop<()>,
         LocalSpawner,
+        LocalWaker,
         TaskBuilder,
         RunUntil<std::future::Ready<()>>,
         // What another thread would get out of it may not be sent there (RUSTSEC-2020-0062 and

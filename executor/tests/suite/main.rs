@@ -17,6 +17,7 @@ mod fairness;
 mod foreign_code;
 mod groups;
 mod join_set;
+mod local_waker;
 mod nesting;
 mod panic_policy;
 mod panics;
