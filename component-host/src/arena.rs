@@ -4,18 +4,20 @@ use slab::Slab;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 
 /// Owns values under [`Id`]s.
 #[derive(Debug)]
 pub(crate) struct Arena<T> {
-    slots: Slab<(u32, T)>,
-    generation: u32,
+    slots: Slab<(NonZeroU32, T)>,
+    generation: NonZeroU32,
 }
 
 /// Names one value of an [`Arena`] for ever: an id whose value is gone finds nothing.
 pub(crate) struct Id<T> {
     index: u32,
-    generation: u32,
+    /// Not 0, so that an `Option<Id>` is no larger.
+    generation: NonZeroU32,
     marker: PhantomData<fn() -> T>,
 }
 
@@ -23,12 +25,12 @@ impl<T> Arena<T> {
     pub(crate) const fn new() -> Arena<T> {
         Arena {
             slots: Slab::new(),
-            generation: 0,
+            generation: NonZeroU32::MAX,
         }
     }
 
     pub(crate) fn insert(&mut self, value: T) -> Id<T> {
-        self.generation = self.generation.wrapping_add(1);
+        self.generation = self.generation.checked_add(1).unwrap_or(NonZeroU32::MIN);
         let index = self.slots.insert((self.generation, value));
         // Limits far below 2^32 are checked before anything is inserted.
         Id {
@@ -84,15 +86,16 @@ impl<T> Arena<T> {
 impl<T> Id<T> {
     /// The id as a number, for a handle that leaves the crate.
     pub(crate) fn to_bits(self) -> u64 {
-        u64::from(self.index) | (u64::from(self.generation) << 32)
+        u64::from(self.index) | (u64::from(self.generation.get()) << 32)
     }
 
-    pub(crate) fn from_bits(bits: u64) -> Id<T> {
-        Id {
+    /// None if no id has these bits.
+    pub(crate) fn from_bits(bits: u64) -> Option<Id<T>> {
+        Some(Id {
             index: bits as u32,
-            generation: (bits >> 32) as u32,
+            generation: NonZeroU32::new((bits >> 32) as u32)?,
             marker: PhantomData,
-        }
+        })
     }
 }
 

@@ -13,18 +13,19 @@ use crate::component::definitions::Name;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::data::{DataCell, TakenData};
 use crate::store::drive::{self, Base, Driven};
+use crate::store::signal::{Signal, Waited};
 use crate::store::{Aftermath, Discarded, Meter, Store, StoreInner};
 use crate::transit::Transit;
 use crate::types::FuncType;
 use crate::val::{Val, receive, send};
 use std::cell::Cell;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use vestibule_executor::{Handle, JoinHandle};
 
 /// A function that a component instance exports.
@@ -76,15 +77,12 @@ impl Func {
         args: &[Val],
         at: &'static Location<'static>,
     ) -> impl Future<Output = Result<Option<Val>>> + use<T> {
-        let func = self.clone();
-        let store = Rc::clone(&store.inner);
         // Now, so that the future need not keep the arguments in both forms.
-        let call = self.lower(&store, args);
-        async move {
-            let results = func.call_with(&store, call?, at).await?;
-            let mut results = receive(func.ty().result_type().types(), &mut results.read())?;
+        let call = self.lower(&store.inner, args);
+        self.call_with(&store.inner, call, at, |ty, results| {
+            let mut results = receive(ty.result_type().types(), &mut results.read())?;
             Ok(results.pop())
-        }
+        })
     }
 
     fn lower(&self, store: &Rc<StoreInner>, args: &[Val]) -> Result<Rc<HostCall>> {
@@ -94,35 +92,28 @@ impl Func {
         Ok(HostCall::new(args, true))
     }
 
-    /// Goes through with a call whose arguments are of the function's types.
-    pub(crate) fn call_with(
+    /// Goes through with a call whose arguments are of the function's types; `finish` reads its
+    /// results.
+    pub(crate) fn call_with<R, F>(
         &self,
         store: &Rc<StoreInner>,
-        call: Rc<HostCall>,
+        call: Result<Rc<HostCall>>,
         at: &'static Location<'static>,
-    ) -> impl Future<Output = Result<Transit>> + use<> {
-        let (func, store) = (self.inner.clone(), Rc::clone(store));
-        // What lives across an await is kept for each suspended call: no arguments, no results.
-        async move {
-            store.until_no_slice_is_left("call a function", at).await?;
-            let callee = match func {
-                FuncInst::Lifted(callee) => callee,
-                FuncInst::Host(host) => return call_host(host, call).await,
-            };
-            begin(&store, &callee, &call, at)?;
-            if call.is_resolved() {
-                let results = call.take_result();
-                return results.map_err(|error| error.with_frame(called(&callee, at)));
-            }
-            let given_up = CancelOnDrop {
-                store: Rc::downgrade(&store),
-                call: Rc::clone(&call),
-            };
-            let waited = call.wait(&store).await;
-            // Before `given_up` goes, which would discard them.
-            let results = waited.and_then(|()| call.take_result());
-            drop(given_up);
-            results.map_err(|error| error.with_frame(called(&callee, at)))
+        finish: F,
+    ) -> Calling<F>
+    where
+        F: Fn(&FuncType, Transit) -> Result<R>,
+    {
+        let stage = match call {
+            Ok(call) => Stage::New(call),
+            Err(error) => Stage::Refused(error),
+        };
+        Calling {
+            func: self.inner.clone(),
+            store: Rc::clone(store),
+            at,
+            stage,
+            finish,
         }
     }
 
@@ -141,6 +132,125 @@ impl Func {
     }
 }
 
+/// A call from the host, as the future that goes through with it. Written by hand, since one is kept
+/// for each suspended call: it holds no arguments, no results, and nothing twice.
+pub(crate) struct Calling<F> {
+    func: FuncInst,
+    store: Rc<StoreInner>,
+    at: &'static Location<'static>,
+    stage: Stage,
+    /// Reads the results.
+    finish: F,
+}
+
+enum Stage {
+    /// It cannot be made.
+    Refused(Error),
+    New(Rc<HostCall>),
+    /// The callee has begun, and has not returned.
+    Waits(Rc<HostCall>),
+    /// A function of the embedder's for the embedder itself. Boxed, since few calls are such.
+    Host(Pin<Box<dyn Future<Output = Result<Transit>>>>),
+    Done,
+}
+
+impl<F> Calling<F> {
+    fn poll_results(&mut self, cx: &mut Context<'_>) -> Poll<Result<Transit>> {
+        loop {
+            match std::mem::replace(&mut self.stage, Stage::Done) {
+                Stage::Refused(error) => return Poll::Ready(Err(error)),
+                Stage::New(call) => {
+                    let store = &self.store;
+                    if store
+                        .until_no_slice_is_left(CALL, self.at, cx)?
+                        .is_pending()
+                    {
+                        self.stage = Stage::New(call);
+                        return Poll::Pending;
+                    }
+                    let callee = match &self.func {
+                        FuncInst::Lifted(callee) => callee,
+                        FuncInst::Host(host) => {
+                            self.stage = Stage::Host(Box::pin(call_host(Rc::clone(host), call)));
+                            continue;
+                        }
+                    };
+                    begin(store, callee, &call, self.at)?;
+                    if call.is_resolved() {
+                        return Poll::Ready(self.results_of(&call));
+                    }
+                    call.free_values();
+                    self.stage = Stage::Waits(call);
+                }
+                Stage::Waits(call) => {
+                    let waited = call.resolved.poll(&self.store, "call from the host", cx);
+                    return match waited {
+                        Poll::Pending => {
+                            self.stage = Stage::Waits(call);
+                            Poll::Pending
+                        }
+                        Poll::Ready(Ok(Waited::Happened)) => Poll::Ready(self.results_of(&call)),
+                        Poll::Ready(Ok(Waited::GivenUp)) => {
+                            give_up(&self.store, &call);
+                            Poll::Ready(self.results_of(&call))
+                        }
+                        Poll::Ready(Err(error)) => {
+                            give_up(&self.store, &call);
+                            Poll::Ready(Err(self.framed(error)))
+                        }
+                    };
+                }
+                Stage::Host(mut future) => {
+                    let polled = future.as_mut().poll(cx);
+                    if polled.is_pending() {
+                        self.stage = Stage::Host(future);
+                    }
+                    return polled;
+                }
+                Stage::Done => {
+                    return Poll::Ready(Err(Error::link(
+                        "the future of a call was polled after it had returned",
+                    )));
+                }
+            }
+        }
+    }
+
+    fn results_of(&self, call: &HostCall) -> Result<Transit> {
+        call.take_result().map_err(|error| self.framed(error))
+    }
+
+    fn framed(&self, error: Error) -> Error {
+        match &self.func {
+            FuncInst::Lifted(callee) => error.with_frame(called(callee, self.at)),
+            FuncInst::Host(_) => error,
+        }
+    }
+}
+
+impl<R, F> Future for Calling<F>
+where
+    F: Fn(&FuncType, Transit) -> Result<R> + Unpin,
+{
+    type Output = Result<R>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R>> {
+        let results = ready!(self.poll_results(cx));
+        Poll::Ready(results.and_then(|results| (self.finish)(self.func.ty(), results)))
+    }
+}
+
+impl<F> Drop for Calling<F> {
+    fn drop(&mut self) {
+        if let Stage::Waits(call) = &self.stage {
+            give_up(&self.store, call);
+        }
+    }
+}
+
+/// What is refused when the store is taken.
+const CALL: &str = "call a function";
+
 /// Begins a call: the callee runs until it returns, waits, or has used up its slice of fuel.
 fn begin(
     store: &Rc<StoreInner>,
@@ -148,27 +258,24 @@ fn begin(
     call: &Rc<HostCall>,
     at: &'static Location<'static>,
 ) -> Result<()> {
-    const ATTEMPTED: &str = "call a function";
     let mut args = call.take_args().unwrap_or_default();
     // Before anything runs: what the embedder did wrong is no trap of the guest's.
     if args.has_handles() {
-        store.enter(ATTEMPTED, at, |cx| {
-            cx.data_mut().give(&mut args, Some(call))
-        })??;
+        store.enter(CALL, at, |cx| cx.data_mut().give(&mut args, Some(call)))??;
     }
     let mut numbers = None;
     match callee.direct && !call.as_vals {
         true => numbers = Some(args),
-        false => call.values.set(Values::Args(args)),
+        false => call.set_values(Values::Args(args)),
     }
     let base = Base::call(at, call);
-    let driven = drive::run(store, &base, ATTEMPTED, |cx| {
+    let driven = drive::run(store, &base, CALL, |cx| {
         let (task, flow) = match numbers {
             // An observer is told of calls on the long way alone.
             Some(args) if cx.data().observer.is_none() => call_from_host(cx, callee, call, args)?,
             numbers => {
                 if let Some(args) = numbers {
-                    call.values.set(Values::Args(args));
+                    call.set_values(Values::Args(args));
                 }
                 canon_lift(cx, callee, TaskCaller::Host(Rc::clone(call)))?
             }
@@ -194,15 +301,10 @@ fn called(callee: &Lifted, at: &'static Location<'static>) -> Frame {
     }
 }
 
-/// Calls a function of the embedder's for the embedder itself. Boxed, since few calls are such.
-fn call_host(
-    host: Rc<HostFunc>,
-    call: Rc<HostCall>,
-) -> Pin<Box<dyn Future<Output = Result<Transit>>>> {
-    Box::pin(async move {
-        let args = call.take_args().unwrap_or_default();
-        host.call(args).await
-    })
+/// Calls a function of the embedder's for the embedder itself.
+async fn call_host(host: Rc<HostFunc>, call: Rc<HostCall>) -> Result<Transit> {
+    let args = call.take_args().unwrap_or_default();
+    host.call(args).await
 }
 
 /// Says how an argument list differs from what a function expects.
@@ -232,16 +334,15 @@ impl fmt::Debug for Func {
 pub(crate) struct HostCall {
     /// The callee's task, once it was made.
     task: Cell<Option<TaskId>>,
-    values: Cell<Values>,
+    /// Boxed, so that a suspended call, which has none, is small.
+    values: Cell<Option<Box<Values>>>,
     as_vals: bool,
     /// What its budget has left, once guest code has run for it.
     pub(crate) meter: Cell<Option<Meter>>,
-    resolved: Cell<bool>,
+    /// Set when there is a result.
+    resolved: Signal,
     /// Set when nobody wants the result.
     given_up: Cell<bool>,
-    /// The task that ends when the call is resolved. Whoever awaits the call joins it, so that
-    /// the executor knows all there is to know of who waits for whom, and can prove a deadlock.
-    waiter: Cell<Option<JoinHandle<()>>>,
 }
 
 /// The values of a call that are on their way.
@@ -260,12 +361,11 @@ impl HostCall {
     pub(crate) fn new(args: Transit, as_vals: bool) -> Rc<HostCall> {
         Rc::new(HostCall {
             task: Cell::new(None),
-            values: Cell::new(Values::Args(args)),
+            values: Cell::new(Some(Box::new(Values::Args(args)))),
             as_vals,
             meter: Cell::new(None),
-            resolved: Cell::new(false),
+            resolved: Signal::default(),
             given_up: Cell::new(false),
-            waiter: Cell::new(None),
         })
     }
 
@@ -275,7 +375,7 @@ impl HostCall {
     }
 
     pub(crate) fn is_resolved(&self) -> bool {
-        self.resolved.get()
+        self.resolved.is_set()
     }
 
     /// Whether the embedder gets the results as `Val`s.
@@ -283,11 +383,40 @@ impl HostCall {
         self.as_vals
     }
 
+    fn set_values(&self, values: Values) {
+        let place = match self.values.take() {
+            Some(mut place) => {
+                *place = values;
+                place
+            }
+            None => Box::new(values),
+        };
+        self.values.set(Some(place));
+    }
+
+    /// Takes the values; their place is kept for the next ones.
+    fn take_values(&self) -> Values {
+        let Some(mut place) = self.values.take() else {
+            return Values::None;
+        };
+        let values = std::mem::take(&mut *place);
+        self.values.set(Some(place));
+        values
+    }
+
+    /// Frees the place of values, if there are none: the call waits.
+    fn free_values(&self) {
+        let place = self.values.take();
+        self.values
+            .set(place.filter(|place| !matches!(**place, Values::None)));
+    }
+
     pub(crate) fn take_args(&self) -> Option<Transit> {
-        match self.values.take() {
+        match self.take_values() {
             Values::Args(args) => Some(args),
-            other => {
-                self.values.set(other);
+            Values::None => None,
+            other @ Values::Result(_) => {
+                self.set_values(other);
                 None
             }
         }
@@ -301,7 +430,7 @@ impl HostCall {
                 .unwanted
                 .push(Unwanted::Given(args.into_handles()));
         }
-        if self.resolved.replace(true) || self.given_up.get() {
+        if self.resolved.mark() || self.given_up.get() {
             match result {
                 Ok(values) => aftermath
                     .unwanted
@@ -309,9 +438,9 @@ impl HostCall {
                 Err(error) => aftermath.drop_later(error),
             }
         } else {
-            self.values.set(Values::Result(result));
+            self.set_values(Values::Result(result));
             // One that begins to wait later sees that there is a result.
-            if self.is_awaited() {
+            if self.resolved.is_awaited() {
                 aftermath.notify(self);
             }
         }
@@ -320,7 +449,7 @@ impl HostCall {
     /// Nobody waits for the call any more.
     fn discard(&self, store: &Rc<StoreInner>) {
         self.given_up.set(true);
-        let unwanted = match self.values.take() {
+        let unwanted = match self.take_values() {
             Values::Args(args) => Unwanted::Given(args.into_handles()),
             Values::Result(Ok(values)) => Unwanted::Held(values.into_handles()),
             Values::Result(Err(_)) | Values::None => return,
@@ -332,56 +461,13 @@ impl HostCall {
         self.resolve(aftermath, Err(Error::link("the call was cancelled")));
     }
 
-    fn is_awaited(&self) -> bool {
-        let waiter = self.waiter.take();
-        let awaited = waiter.is_some();
-        self.waiter.set(waiter);
-        awaited
-    }
-
     /// Wakes whoever waits.
     pub(crate) fn notify(&self) {
-        let waiter = self.waiter.take();
-        if let Some(waiter) = &waiter {
-            waiter.wake();
-        }
-        self.waiter.set(waiter);
-    }
-
-    /// Waits until the call is resolved, or the executor is shut down.
-    async fn wait(self: &Rc<Self>, store: &Rc<StoreInner>) -> Result<()> {
-        if !self.resolved.get() {
-            let call = Rc::clone(self);
-            let resolved = poll_fn(move |_| {
-                if call.resolved.get() {
-                    Poll::Ready(())
-                } else {
-                    Poll::Pending
-                }
-            });
-            let waiter = store
-                .executor
-                .task()
-                .name("call from the host")
-                .group(&store.group)
-                .spawn(resolved)
-                .map_err(|error| Error::from(error.into_refused()))?;
-            self.waiter.set(Some(waiter));
-            let joined = poll_fn(|cx| {
-                let Some(mut waiter) = self.waiter.take() else {
-                    return Poll::Ready(());
-                };
-                let poll = Pin::new(&mut waiter).poll(cx).map(drop);
-                self.waiter.set(Some(waiter));
-                poll
-            });
-            joined.await;
-        }
-        Ok(())
+        self.resolved.set();
     }
 
     fn take_result(&self) -> Result<Transit> {
-        match self.values.take() {
+        match self.take_values() {
             Values::Result(result) => result,
             Values::Args(_) | Values::None => Err(Error::link(
                 "the executor was shut down before the call returned",
@@ -393,45 +479,38 @@ impl HostCall {
 impl fmt::Debug for HostCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HostCall")
-            .field("resolved", &self.resolved)
+            .field("resolved", &self.is_resolved())
             .finish_non_exhaustive()
     }
 }
 
 /// Requests the cancellation of a call whose future is dropped.
-struct CancelOnDrop {
-    store: Weak<StoreInner>,
-    call: Rc<HostCall>,
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        let (Some(store), Some(task)) = (self.store.upgrade(), self.call.task.get()) else {
-            return;
-        };
-        if self.call.resolved.get() {
-            self.call.discard(&store);
-            return;
-        }
-        self.call.given_up.set(true);
-        // Whoever drops the future may be anywhere, also inside a run of this store: the request
-        // waits for the executor's next turn.
-        let request = drive::run_when_free(Rc::downgrade(&store), move |cx| {
-            match cancel_task(cx, task)? {
-                true => Ok(Flow::Paused),
-                false => Ok(Flow::Returned),
-            }
-        });
-        // An executor that was shut down has dropped the store's tasks anyway.
-        drop(
-            store
-                .executor
-                .task()
-                .name("cancel a call")
-                .group(&store.group)
-                .spawn(request),
-        );
+fn give_up(store: &Rc<StoreInner>, call: &HostCall) {
+    if call.is_resolved() {
+        call.discard(store);
+        return;
     }
+    let Some(task) = call.task.get() else {
+        return;
+    };
+    call.given_up.set(true);
+    // Whoever drops the future may be anywhere, also inside a run of this store: the request
+    // waits for the executor's next turn.
+    let request = drive::run_when_free(Rc::downgrade(store), move |cx| {
+        match cancel_task(cx, task)? {
+            true => Ok(Flow::Paused),
+            false => Ok(Flow::Returned),
+        }
+    });
+    // An executor that was shut down has dropped the store's tasks anyway.
+    drop(
+        store
+            .executor
+            .task()
+            .name("cancel a call")
+            .group(&store.group)
+            .spawn(request),
+    );
 }
 
 /// The future of an async host function.

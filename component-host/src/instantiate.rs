@@ -70,9 +70,7 @@ pub(crate) async fn instantiate_async(
     imports: &dyn Imports,
     at: &'static Location<'static>,
 ) -> Result<Instance> {
-    store
-        .until_no_slice_is_left("instantiate a component", at)
-        .await?;
+    poll_fn(|cx| store.until_no_slice_is_left("instantiate a component", at, cx)).await?;
     if store.is_taken() {
         return Err(store.busy("instantiate a component", at));
     }

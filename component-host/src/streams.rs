@@ -37,6 +37,7 @@ use crate::engine::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::func::{Accessor, Caller};
 use crate::store::drive::{self, Base};
+use crate::store::signal::{self, Waited};
 use crate::store::{Discarded, Store, StoreInner};
 use sealed::WeakStore;
 use std::panic::Location;
@@ -175,7 +176,10 @@ impl OwnedEnd {
             if let Copied::Over { .. } = copied {
                 return Poll::Ready(Ok(copied));
             }
-            ready!(host.event.poll(&store, "end of a stream or a future", cx))?;
+            let waited = host.event.poll(&store, "end of a stream or a future", cx);
+            if ready!(waited)? == Waited::GivenUp {
+                return Poll::Ready(Err(signal::given_up()));
+            }
         }
     }
 

@@ -76,14 +76,11 @@ impl<P: LowerList, R: LiftList> TypedFunc<P, R> {
         params: P,
     ) -> impl Future<Output = Result<R>> + use<T, P, R> {
         let at = Location::caller();
-        let func = self.func.clone();
-        let store = Rc::clone(&store.inner);
         // Now, and not when the future is polled: the parameters may be borrowed.
-        let call = self.lower(&store, params);
-        async move {
-            let results = func.call_with(&store, call?, at).await?;
-            R::lift_all(func.ty().result_type().types(), &mut results.read())
-        }
+        let call = self.lower(&store.inner, params);
+        self.func.call_with(&store.inner, call, at, |ty, results| {
+            R::lift_all(ty.result_type().types(), &mut results.read())
+        })
     }
 
     fn lower(&self, store: &Rc<crate::store::StoreInner>, params: P) -> Result<Rc<HostCall>> {

@@ -10,7 +10,7 @@ fn engine() -> Engine {
     config
         .consume_fuel(true)
         .compilation_mode(CompilationMode::Lazy)
-        .set_min_stack_height(16);
+        .set_min_stack_height(4);
     Engine::new(&config)
 }
 

@@ -105,6 +105,15 @@ impl Lifted {
         !self.opts.async_ || self.opts.callback.is_some()
     }
 
+    /// How many results the core function has.
+    fn results_of(&self, frame: CoreFrame) -> usize {
+        match frame {
+            CoreFrame::Callee => self.flat_results(),
+            CoreFrame::Callback => 1,
+            CoreFrame::PostReturn | CoreFrame::Thread => 0,
+        }
+    }
+
     fn flat_results(&self) -> usize {
         if self.opts.async_ {
             usize::from(self.opts.callback.is_some())
@@ -297,7 +306,8 @@ pub(crate) fn after_run(
                 let Some(block) = cx.data_mut().pending.take() else {
                     return Err(bug!("a thread was suspended without saying until when"));
                 };
-                return park(cx, thread, stack, frame, block);
+                let result = callee.results_of(frame) == 1;
+                return park(cx, thread, stack, (frame, result), block);
             }
         };
         if frame == CoreFrame::Thread {

@@ -163,7 +163,7 @@ pub(crate) fn finish_lower(cx: &mut Context<'_>, id: SubtaskId) -> Result<Finish
         let subtask = state.subtasks.remove(id);
         let values = match subtask {
             Some(_) if async_ => vec![CoreVal::I32(SubtaskState::Returned as i32)],
-            Some(subtask) => subtask.flat_results,
+            Some(subtask) => subtask.flat,
             None => return Err(bug!("a subtask vanished while it was resolved")),
         };
         return Ok(Finish::Values(values));

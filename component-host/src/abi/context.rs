@@ -222,7 +222,7 @@ impl LiftLower for LiftLowerContext<'_, '_> {
         let Val::Stream(stream) = value else {
             return Err(Error::ty("a stream was expected"));
         };
-        let end = stream.id_in(self.cx.data().id).map(Id::from_bits);
+        let end = stream.id_in(self.cx.data().id).and_then(Id::from_bits);
         lower_end(self.cx.data_mut(), self.inst, false, t, end)
     }
 
@@ -230,7 +230,7 @@ impl LiftLower for LiftLowerContext<'_, '_> {
         let Val::Future(future) = value else {
             return Err(Error::ty("a future was expected"));
         };
-        let end = future.id_in(self.cx.data().id).map(Id::from_bits);
+        let end = future.id_in(self.cx.data().id).and_then(Id::from_bits);
         lower_end(self.cx.data_mut(), self.inst, true, t, end)
     }
 

@@ -11,7 +11,7 @@ use crate::engine::{Context, CoreMemory, CoreVal};
 use crate::error::Error;
 
 /// The rest of a built-in, as data.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Then {
     /// `thread.yield`, and whatever else returns 0 when it goes on.
     Yield,

@@ -1,7 +1,7 @@
 //! Calls host functions: plain ones at once, async ones polled once and then by the executor. For
 //! one that is async and serves an import of synchronous type, the whole store waits.
 
-use super::canon_lower::Lowered;
+use super::canon_lower::{FuncInst, Lowered};
 use super::host_buffer::Unwanted;
 use super::options::Peer;
 use super::resolve::{resolve_subtask, start_subtask};
@@ -123,7 +123,6 @@ fn spawn(
     let task = HostTask {
         store: state.store.clone(),
         subtask: id,
-        host: Rc::clone(host),
         progress: Progress::Running(future),
     };
     let task = state
@@ -142,7 +141,6 @@ fn spawn(
 struct HostTask {
     store: Weak<StoreInner>,
     subtask: SubtaskId,
-    host: Rc<HostFunc>,
     progress: Progress,
 }
 
@@ -187,7 +185,7 @@ impl Future for HostTask {
             store.wait_for_release(cx.waker());
             return Poll::Pending;
         }
-        complete(&store, this.subtask, &this.host, result);
+        complete(&store, this.subtask, result);
         Poll::Ready(())
     }
 }
@@ -243,12 +241,7 @@ pub(crate) fn finish_held(cx: &mut Context<'_>, held: Held) -> Result<(), Error>
 }
 
 /// Resolves the subtask whose host future is ready.
-fn complete(
-    store: &Rc<StoreInner>,
-    id: SubtaskId,
-    host: &HostFunc,
-    result: Result<Transit, Error>,
-) {
+fn complete(store: &Rc<StoreInner>, id: SubtaskId, result: Result<Transit, Error>) {
     let call = store.take().and_then(|mut taken| {
         let core = taken.context();
         let state = core.data();
@@ -269,7 +262,7 @@ fn complete(
         });
         match result {
             Ok(values) => resolve_subtask(cx, id, values, Peer::Host)?,
-            Err(error) => return Err(named(cx.data(), host, id, error)),
+            Err(error) => return Err(failed(cx.data(), id, error)),
         }
         cx.data_mut().blame = None;
         Ok(Flow::Returned)
@@ -292,6 +285,14 @@ fn named(state: &State, host: &HostFunc, id: SubtaskId, error: Error) -> Error {
     match state.subtask(id) {
         Ok(subtask) => host_failure(state, host, &subtask.lowered, subtask.first_call, error),
         Err(_) => error.of_host_function().with_frame(host.frame()),
+    }
+}
+
+/// As [`named`], of the host function that the subtask calls.
+fn failed(state: &State, id: SubtaskId, error: Error) -> Error {
+    match state.subtask(id).map(|subtask| &subtask.lowered.func) {
+        Ok(FuncInst::Host(host)) => named(state, host, id, error),
+        Ok(FuncInst::Lifted(_)) | Err(_) => error.of_host_function(),
     }
 }
 

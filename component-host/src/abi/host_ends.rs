@@ -128,12 +128,22 @@ impl CreatedEnds {
     /// The end that an identity stands for, when it is in the state.
     fn joined(&self, id: u64) -> Option<EndId> {
         if id & CREATED == 0 {
-            return Some(Id::from_bits(id));
+            return Id::from_bits(id);
         }
         match self.pairs.borrow().get(&id) {
             Some(Created::Joined(end)) => Some(*end),
             _ => None,
         }
+    }
+
+    /// The writable ends of the pairs that were not entered.
+    pub(crate) fn writers(&self) -> Vec<Rc<HostEnd>> {
+        let pairs = self.pairs.borrow();
+        let writer = |pair: &Created| match pair {
+            Created::Fresh { writer, .. } => writer.clone(),
+            Created::Joined(_) => None,
+        };
+        pairs.values().filter_map(writer).collect()
     }
 
     fn writer_is_gone(&self, id: u64) {
@@ -160,6 +170,12 @@ impl HostEnd {
 }
 
 impl State {
+    /// The ends that the embedder has handles of.
+    pub(crate) fn host_ends(&self) -> Vec<Rc<HostEnd>> {
+        let hosts = self.ends.iter().map(|(_, end)| end.host.clone());
+        hosts.flatten().collect()
+    }
+
     fn created(&self) -> Option<Rc<CreatedEnds>> {
         let store = self.store.upgrade()?;
         Some(Rc::clone(&store.created))

@@ -145,7 +145,9 @@ impl State {
                 Part::Resource(_) => {}
                 Part::End(end) => {
                     let (_, _, id) = end.expected(ty, self.id);
-                    let end = id.and_then(|id| self.ends.get_mut(Id::from_bits(id)));
+                    let end = id
+                        .and_then(Id::from_bits)
+                        .and_then(|id| self.ends.get_mut(id));
                     if let Some(end) = end
                         && end.holder == Holder::Given
                     {

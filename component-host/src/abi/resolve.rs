@@ -36,7 +36,7 @@ pub(crate) fn start_subtask(
     debug_assert!(subtask.state == SubtaskState::Starting);
     subtask.state = SubtaskState::Started;
     let lowered = Rc::clone(&subtask.lowered);
-    let flat_args = std::mem::take(&mut subtask.flat_args);
+    let flat_args = std::mem::take(&mut subtask.flat);
     let (max_params, max_results) = flat_limits(lowered.opts.async_);
     let mut values = CoreValueIter::new(&flat_args);
     let mut lift = LiftLowerContext::new(cx, &lowered.opts, lowered.inst, Scope::Subtask(id), peer)

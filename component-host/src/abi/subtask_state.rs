@@ -26,12 +26,12 @@ pub(crate) struct Subtask {
     pub(crate) caller: ThreadId,
     /// Whether this is the first call of that import in this store.
     pub(crate) first_call: bool,
-    /// The flat arguments, lifted when the callee starts.
-    pub(crate) flat_args: Vec<CoreVal>,
+    /// The flat arguments, lifted when the callee starts; then, once it has resolved, the flat
+    /// results.
+    pub(crate) flat: Vec<CoreVal>,
     /// Where the results go, when they go by memory: after the parameters, so it is known once
     /// those are lifted.
     pub(crate) out_param: Option<u64>,
-    pub(crate) flat_results: Vec<CoreVal>,
     /// Handles lent for the call; given back when the resolution is delivered.
     pub(crate) lenders: Vec<u32>,
     pub(crate) resolve_delivered: bool,
@@ -69,9 +69,8 @@ impl Subtask {
             lowered,
             caller,
             first_call: false,
-            flat_args,
+            flat: flat_args,
             out_param: None,
-            flat_results: Vec::new(),
             lenders: Vec::new(),
             resolve_delivered: false,
             cancellation_requested: false,
@@ -143,7 +142,7 @@ impl State {
         let subtask = self.subtask_mut(id)?;
         debug_assert!(!subtask.resolved());
         subtask.state = state;
-        subtask.flat_results = flat_results;
+        subtask.flat = flat_results;
         let callee = std::mem::replace(&mut subtask.callee, Callee::None);
         if let Callee::Host(_) = callee {
             self.host_futures -= 1;

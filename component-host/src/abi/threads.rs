@@ -103,6 +103,8 @@ pub(crate) enum Continuation {
         stack: Suspended,
         then: Then,
         frame: CoreFrame,
+        /// Whether the core function has a result.
+        result: bool,
     },
     /// An explicit thread that has not run yet.
     Start { func: CoreFunc, arg: CoreVal },
@@ -381,12 +383,17 @@ fn go_on(cx: &mut Context<'_>, id: ThreadId, cont: Continuation) -> Result<Flow,
             }
             Entered::Called(run) => after_run(cx, id, CoreFrame::Callee, run),
         },
-        Continuation::Core { stack, then, frame } => match finish(cx, then)? {
+        Continuation::Core {
+            stack,
+            then,
+            frame,
+            result,
+        } => match finish(cx, then)? {
             Finish::Values(values) => {
-                let run = engine::resume(cx, stack, &values)?;
+                let run = engine::resume(cx, stack, &values, usize::from(result))?;
                 after_run(cx, id, frame, run)
             }
-            Finish::Block(block) => park(cx, id, stack, frame, block),
+            Finish::Block(block) => park(cx, id, stack, (frame, result), block),
         },
         Continuation::Start { func, arg } => {
             let run = engine::call(cx, func, &[arg], 0)?;
@@ -399,29 +406,32 @@ fn go_on(cx: &mut Context<'_>, id: ThreadId, cont: Continuation) -> Result<Flow,
     }
 }
 
-/// Keeps the core stack of a thread that a built-in suspended.
+/// Keeps the core stack of a thread that a built-in suspended: which core function of its lift it
+/// last called, and whether that has a result.
 pub(crate) fn park(
     cx: &mut Context<'_>,
     id: ThreadId,
     stack: Suspended,
-    frame: CoreFrame,
+    (frame, result): (CoreFrame, bool),
     block: Block,
 ) -> Result<Flow, Error> {
+    let state = cx.data_mut();
+    let (Block::Wait(_, then) | Block::Suspend(then) | Block::Paused(then)) = &block;
+    let cont = Continuation::Core {
+        stack,
+        then: *then,
+        frame,
+        result,
+    };
     match block {
-        Block::Wait(until, then) => {
-            cx.data_mut()
-                .block(id, until, Continuation::Core { stack, then, frame })
-        }
-        Block::Suspend(then) => {
-            let state = cx.data_mut();
+        Block::Wait(until, _) => state.block(id, until, cont),
+        Block::Suspend(_) => {
             state.pop_native(id)?;
-            let cont = Continuation::Core { stack, then, frame };
             state.thread_mut(id)?.state = ThreadState::Suspended(cont);
             Ok(Flow::Returned)
         }
-        Block::Paused(then) => {
-            let cont = Continuation::Core { stack, then, frame };
-            cx.data_mut().thread_mut(id)?.state = ThreadState::Paused(cont);
+        Block::Paused(_) => {
+            state.thread_mut(id)?.state = ThreadState::Paused(cont);
             Ok(Flow::Paused)
         }
     }

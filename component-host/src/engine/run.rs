@@ -20,13 +20,7 @@ pub(crate) enum Run {
 
 /// A suspended run: the whole core stack, as a value.
 #[derive(Debug)]
-pub(crate) struct Suspended {
-    stack: Stack,
-    results: usize,
-}
-
-#[derive(Debug)]
-enum Stack {
+pub(crate) enum Suspended {
     Frames(wasmi::ResumableCallHostTrap),
     /// The slice of fuel is over.
     OutOfFuel(wasmi::ResumableCallOutOfFuel),
@@ -44,24 +38,19 @@ pub(crate) enum HostOutcome {
     Suspend,
 }
 
-/// Passes through the engine as a host error. The error itself, which need not be `Send`, waits
-/// in the store's state.
+/// Passes through the engine as a host error, and has it leave the guest: with the error that
+/// waits in the store's state, since it need not be `Send`, or suspended when there is none. It has
+/// no size, so the engine allocates nothing for it.
 #[derive(Debug, Clone, Copy)]
-enum Signal {
-    Suspend,
-    Abort,
-}
+struct Leave;
 
-impl fmt::Display for Signal {
+impl fmt::Display for Leave {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Signal::Suspend => "suspended",
-            Signal::Abort => "aborted",
-        })
+        f.write_str("the guest is left")
     }
 }
 
-impl wasmi::errors::HostError for Signal {}
+impl wasmi::errors::HostError for Leave {}
 
 /// What a host function made by [`host_func`] calls: with its index, its arguments, and where its
 /// results go.
@@ -81,21 +70,23 @@ pub(crate) fn call(
     settle(cx, run, &mut out[..results])
 }
 
-/// Resumes a suspended run with the results of the host function that suspended it.
+/// Resumes a suspended run with the results of the host function that suspended it; it has
+/// `results` (0 or 1) of its own.
 pub(crate) fn resume(
     cx: &mut Context<'_>,
     suspended: Suspended,
     values: &[CoreVal],
+    results: usize,
 ) -> Result<Run, Error> {
-    let results = suspended.results;
+    debug_assert!(results <= 1);
     let mut out = [CoreVal::I32(0)];
-    match suspended.stack {
-        Stack::Empty => Ok(Run::Done(values.first().cloned())),
-        Stack::Frames(frames) => {
+    match suspended {
+        Suspended::Empty => Ok(Run::Done(values.first().cloned())),
+        Suspended::Frames(frames) => {
             let run = frames.resume(&mut *cx, values, &mut out[..results]);
             settle(cx, run, &mut out[..results])
         }
-        Stack::OutOfFuel(rest) => {
+        Suspended::OutOfFuel(rest) => {
             refuel(cx, rest.required_fuel())?;
             let run = rest.resume(&mut *cx, &mut out[..results]);
             settle(cx, run, &mut out[..results])
@@ -109,7 +100,6 @@ fn settle(
     mut run: Result<wasmi::ResumableCall, wasmi::Error>,
     out: &mut [CoreVal],
 ) -> Result<Run, Error> {
-    let results = out.len();
     loop {
         match run {
             Ok(wasmi::ResumableCall::Finished) => return Ok(Run::Done(out.first().cloned())),
@@ -117,37 +107,34 @@ fn settle(
                 let state = cx.data_mut();
                 state.fuel.slice_over = true;
                 state.pending = Some(Block::Paused(Then::NextSlice));
-                return Ok(Run::Suspended(Suspended {
-                    stack: Stack::OutOfFuel(rest),
-                    results,
-                }));
+                return Ok(Run::Suspended(Suspended::OutOfFuel(rest)));
             }
             Ok(wasmi::ResumableCall::OutOfFuel(rest)) => {
                 refuel(cx, rest.required_fuel())?;
                 run = rest.resume(&mut *cx, out);
             }
             Ok(wasmi::ResumableCall::HostTrap(frames)) => {
-                return match frames.host_error().downcast_ref::<Signal>() {
-                    Some(Signal::Suspend) => Ok(Run::Suspended(Suspended {
-                        stack: Stack::Frames(frames),
-                        results,
-                    })),
-                    Some(Signal::Abort) => Err(cx.data_mut().take_abort()),
+                return match cx.data_mut().abort.take() {
+                    Some(error) => Err(error),
+                    None if is_leave(frames.host_error()) => {
+                        Ok(Run::Suspended(Suspended::Frames(frames)))
+                    }
                     None => Err(bug!("unknown host error: {}", frames.host_error())),
                 };
             }
-            Err(error) => {
-                return match error.downcast_ref::<Signal>() {
-                    Some(Signal::Suspend) => Ok(Run::Suspended(Suspended {
-                        stack: Stack::Empty,
-                        results,
-                    })),
-                    Some(Signal::Abort) => Err(cx.data_mut().take_abort()),
-                    None => Err(core_error(cx.data_mut(), &error)),
+            Err(error) if is_leave(&error) => {
+                return match cx.data_mut().abort.take() {
+                    Some(error) => Err(error),
+                    None => Ok(Run::Suspended(Suspended::Empty)),
                 };
             }
+            Err(error) => return Err(core_error(cx.data_mut(), &error)),
         }
     }
+}
+
+fn is_leave(error: &wasmi::Error) -> bool {
+    error.downcast_ref::<Leave>().is_some()
 }
 
 /// Grants the next slice of fuel, if there is one and the deadline has not passed.
@@ -219,10 +206,10 @@ fn enter(
     let mut cx: Context<'_> = caller.as_context_mut();
     match call(&mut cx, index, params, results) {
         Ok(HostOutcome::Return) => Ok(()),
-        Ok(HostOutcome::Suspend) => Err(wasmi::Error::host(Signal::Suspend)),
+        Ok(HostOutcome::Suspend) => Err(wasmi::Error::host(Leave)),
         Err(error) => {
             cx.data_mut().abort = Some(error);
-            Err(wasmi::Error::host(Signal::Abort))
+            Err(wasmi::Error::host(Leave))
         }
     }
 }

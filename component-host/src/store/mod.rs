@@ -38,7 +38,7 @@ use crate::error::{Error, Result};
 use crate::trap::Trap;
 use data::DataCell;
 use deferral::Deferral;
-use signal::Signal;
+use signal::{Signal, Waited};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -226,7 +226,10 @@ impl<T: 'static> Store<T> {
                 waiters.retain(|waiter| Weak::strong_count(waiter) > 0);
                 waiters.push(Rc::downgrade(&signal));
                 drop(waiters);
-                ready!(signal.poll(&self.inner, "wait until a store is quiet", cx))?;
+                let waited = signal.poll(&self.inner, "wait until a store is quiet", cx);
+                if ready!(waited)? == Waited::GivenUp {
+                    return Poll::Ready(Err(signal::given_up()));
+                }
             }
         })
         .await
@@ -337,17 +340,16 @@ impl StoreInner {
         &self,
         attempted: &'static str,
         at: &'static Location<'static>,
-    ) -> impl Future<Output = Result<()>> + '_ {
-        poll_fn(move |cx| {
-            if !self.between_slices.get() {
-                return Poll::Ready(Ok(()));
-            }
-            if self.polls_held.get() {
-                return Poll::Ready(Err(self.busy(attempted, at)));
-            }
-            self.wait_for_release(cx.waker());
-            Poll::Pending
-        })
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Result<()>> {
+        if !self.between_slices.get() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.polls_held.get() {
+            return Poll::Ready(Err(self.busy(attempted, at)));
+        }
+        self.wait_for_release(cx.waker());
+        Poll::Pending
     }
 
     pub(crate) fn report_background(&self, error: Error) {
@@ -366,13 +368,17 @@ impl StoreInner {
 impl Drop for StoreInner {
     fn drop(&mut self) {
         // The tasks hold the store weakly; abort them, so that host futures are dropped now.
-        let groups = match self.core.get_mut() {
-            Some(core) => core.data().instance_groups(),
-            None => Vec::new(),
+        let (groups, ends) = match self.core.get_mut() {
+            Some(core) => (core.data().instance_groups(), core.data().host_ends()),
+            None => Default::default(),
         };
         self.group.abort_all();
         for group in groups {
             group.abort_all();
+        }
+        // Whoever waits for an end finds that the store is gone.
+        for end in ends.into_iter().chain(self.created.writers()) {
+            end.event.set();
         }
     }
 }

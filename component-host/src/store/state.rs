@@ -22,7 +22,7 @@ use crate::chain::ComponentPath;
 use crate::component::definitions::Name;
 use crate::config::Config;
 use crate::engine::{self, Context, CoreFunc, CoreVal, Engine, Limiter};
-use crate::error::{Error, ErrorKind, bug, trap_if};
+use crate::error::{Error, ErrorKind, trap_if};
 use crate::func::HostCall;
 use crate::trap::Trap;
 use crate::types::ResourceType;
@@ -439,13 +439,6 @@ impl State {
             ),
         };
         Error::limit(limit, value, unit, hint)
-    }
-
-    /// The error that passed through the engine's frames.
-    pub(crate) fn take_abort(&mut self) -> Error {
-        self.abort
-            .take()
-            .unwrap_or_else(|| bug!("a run was aborted without an error"))
     }
 
     /// The call from the host at the root of a thread's calls.
