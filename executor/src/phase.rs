@@ -285,10 +285,7 @@ impl Core {
             let frame = {
                 let mut phases = self.phases.borrow_mut();
                 match phases.frames.last() {
-                    Some(frame) if frame.serial >= serial => {
-                        self.phase_depth.set(phases.frames.len() - 1);
-                        phases.frames.pop()
-                    }
+                    Some(frame) if frame.serial >= serial => self.pop_frame(&mut phases),
                     _ => return,
                 }
             };
@@ -306,8 +303,7 @@ impl Core {
                 if phases.frames.len() <= depth {
                     return;
                 }
-                self.phase_depth.set(phases.frames.len() - 1);
-                phases.frames.pop()
+                self.pop_frame(&mut phases)
             };
             if let Some(frame) = frame {
                 self.end_frame(frame, End::Discard);
@@ -333,10 +329,7 @@ impl Core {
             let mut phases = self.phases.borrow_mut();
             // Ending the inner ones ran destructors, and those may have ended ours.
             match phases.frames.get(position) {
-                Some(frame) if frame.serial == serial => {
-                    self.phase_depth.set(position);
-                    phases.frames.pop()
-                }
+                Some(frame) if frame.serial == serial => self.pop_frame(&mut phases),
                 _ => None,
             }
         };
@@ -345,6 +338,13 @@ impl Core {
             None => return false,
         }
         true
+    }
+
+    /// Takes the innermost phase off the stack.
+    fn pop_frame(&self, phases: &mut Phases) -> Option<Frame> {
+        let frame = phases.frames.pop();
+        self.phase_depth.set(phases.frames.len());
+        frame
     }
 
     /// The state is restored: the frame is off the stack. Now its deferred work.

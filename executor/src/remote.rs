@@ -137,19 +137,18 @@ impl Remote {
     }
 
     /// Accepts a task unless the executor is gone, in which case `make` is not called.
-    pub(crate) fn send_task<M>(&self, make: impl FnOnce() -> M) -> bool
+    pub(crate) fn send_task<M>(&self, make: impl FnOnce() -> M)
     where
         M: FnOnce(Option<&Rc<Core>>) + Send + 'static,
     {
         let gate = lock(&self.gate);
         if !*gate {
-            return false;
+            return;
         }
         // Under the lock nothing foreign runs but the allocator; the rousing comes after.
         self.queue.push(Message::Spawn(Box::new(make())));
         drop(gate);
         self.announce();
-        true
     }
 
     /// Raises MAIL for what was pushed, and rouses whoever sleeps.

@@ -95,7 +95,7 @@ impl Spawner {
     {
         let cell = Arc::new(RemoteCell::new());
         let mut seed = Some(seed);
-        let accepted = self.remote.send_task(|| {
+        self.remote.send_task(|| {
             let (seed, cell) = (seed.take(), Arc::clone(&cell));
             move |core: Option<&Rc<Core>>| {
                 if let Some(seed) = seed {
@@ -104,10 +104,9 @@ impl Spawner {
             }
         });
         match seed {
-            Some(seed) if !accepted => {
-                Err(SpawnError::new(seed, Refused::gone(Op::Spawn, location)))
-            }
-            _ => {
+            // It was not taken.
+            Some(seed) => Err(SpawnError::new(seed, Refused::gone(Op::Spawn, location))),
+            None => {
                 // It can end its task, and so counts among those who can bring something about.
                 self.remote.add_spawner();
                 Ok(RemoteJoinHandle {
