@@ -62,6 +62,16 @@ enum Life {
     Closed,
 }
 
+/// Who sleeps, and is to be told when a task becomes ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asleep {
+    Nobody,
+    /// The owner's thread, in its park.
+    Owner,
+    /// The host, which has not been woken by this thread.
+    Host,
+}
+
 /// Plain counters.
 #[derive(Default)]
 pub(crate) struct Counters {
@@ -108,9 +118,7 @@ pub(crate) struct Core {
     on_panic: PanicPolicy,
     /// Drives on the stack, and where the innermost was started.
     pub(crate) driven: Cell<(u32, Option<&'static Location<'static>>)>,
-    pub(crate) parked: Cell<bool>,
-    /// The host sleeps and has not been woken by this thread.
-    pub(crate) armed: Cell<bool>,
+    pub(crate) asleep: Cell<Asleep>,
     life: Cell<Life>,
     nested_drops: Cell<u32>,
     queued_drops: RefCell<Vec<Slot>>,
@@ -143,7 +151,10 @@ pub(crate) struct Parts {
 impl Core {
     pub(crate) fn new(parts: Parts) -> Rc<Self> {
         let hosted = parts.remote.has_host();
-        let armed = hosted && parts.remote.arm_host();
+        let asleep = match hosted && parts.remote.arm_host() {
+            true => Asleep::Host,
+            false => Asleep::Nobody,
+        };
         let core = Rc::new_cyclic(|this| Self {
             this: this.clone(),
             remote: parts.remote,
@@ -161,8 +172,7 @@ impl Core {
             max_poll_depth: parts.max_poll_depth,
             on_panic: parts.on_panic,
             driven: Cell::new((0, None)),
-            parked: Cell::new(false),
-            armed: Cell::new(armed),
+            asleep: Cell::new(asleep),
             life: Cell::new(Life::Open),
             nested_drops: Cell::new(0),
             queued_drops: RefCell::default(),
@@ -203,7 +213,7 @@ impl Core {
         match self.life.get() {
             Life::ShuttingDown => Activity::ShuttingDown,
             Life::Closed => Activity::Closed,
-            Life::Open if self.parked.get() => Activity::Parked,
+            Life::Open if self.is_parked() => Activity::Parked,
             Life::Open if self.polls.get() > 0 => Activity::Polling {
                 depth: self.polls.get(),
             },
@@ -287,7 +297,7 @@ impl Core {
     /// Whether the insertion of a ready task has to be [told](Self::tell_of) to anybody.
     #[inline(always)]
     pub(crate) fn is_curious(&self) -> bool {
-        (!BARE && self.hooks.is_some()) || self.is_asleep()
+        self.is_special() || self.is_asleep()
     }
 
     /// Takes a task in and says so.
@@ -325,7 +335,8 @@ impl Core {
     #[inline(always)]
     #[must_use]
     pub(crate) fn wake(&self, slot: Slot) -> bool {
-        if Table::is_deaf(slot.state()) {
+        let state = slot.state();
+        if Table::is_deaf(state) {
             return false;
         }
         let (source, by) = match self.running.get() {
@@ -334,7 +345,7 @@ impl Core {
             None => (Source::Owner, 0),
         };
         count(&self.counters.woken_local);
-        self.table.wake(slot, source, by) && (slot.state().is_grouped() || self.is_asleep())
+        self.table.wake(slot, state, source, by) && (state.is_grouped() || self.is_asleep())
     }
 
     /// What is left to do after a [wake](Self::wake). True if somebody sleeps, and is to be
@@ -346,7 +357,20 @@ impl Core {
 
     #[inline(always)]
     fn is_asleep(&self) -> bool {
-        self.parked.get() || self.armed.get()
+        self.asleep.get() != Asleep::Nobody
+    }
+
+    pub(crate) fn is_parked(&self) -> bool {
+        self.asleep.get() == Asleep::Owner
+    }
+
+    /// Notes that the host is awake; true if it slept.
+    pub(crate) fn take_host(&self) -> bool {
+        let slept = self.asleep.get() == Asleep::Host;
+        if slept {
+            self.asleep.set(Asleep::Nobody);
+        }
+        slept
     }
 
     /// Tells whoever sleeps that a task is ready.
@@ -359,10 +383,10 @@ impl Core {
     /// Rouses whoever sleeps: a `Park` that runs foreign code on this thread, or the host.
     #[cold]
     pub(crate) fn rouse(self: &Rc<Self>) {
-        if self.parked.get() {
+        if self.is_parked() {
             self.remote.wake_parker();
         }
-        if self.armed.replace(false) && self.remote.disarm_host() {
+        if self.take_host() && self.remote.disarm_host() {
             self.remote.wake_host();
         }
     }
@@ -486,13 +510,15 @@ impl Core {
         next: impl Fn(&Self) -> Option<u64>,
     ) -> u64 {
         let mut entered = self.enter_poll(slot);
-        let mut polled = 0;
+        let phases = entered.phases;
+        let mut left = limit;
         loop {
-            self.table.begin_poll(slot);
+            self.table.begin_first(slot);
             let outcome = slot.poll(&mut entered);
-            polled += 1;
+            left -= 1;
             let ended = match outcome {
-                _ if entered.asks_for_more() => false,
+                // The poll left something that its end must see to.
+                _ if self.is_special() || self.phases_entered() != phases => false,
                 Polled::Pending => self.table.end_poll(slot),
                 Polled::Ready => self.table.end_unawaited(slot) || self.table.end_in_set(slot),
                 Polled::Panicked => false,
@@ -500,9 +526,9 @@ impl Core {
             if !ended {
                 entered.leave();
                 self.end_poll(slot, outcome);
-                return polled;
+                return limit - left;
             }
-            if polled == limit {
+            if left == 0 {
                 break;
             }
             slot = match self.table.first_ready(*round) {
@@ -519,7 +545,7 @@ impl Core {
             entered.enter_again(slot);
         }
         entered.leave();
-        polled
+        limit - left
     }
 
     /// Polls a ready task once.
@@ -712,9 +738,10 @@ impl Core {
     /// Wakes a task that is open to the next wake from another thread, before the poll which
     /// answers this one.
     fn wake_remotely(&self, slot: Slot) {
-        if !Table::is_deaf(slot.state()) {
+        let state = slot.state();
+        if !Table::is_deaf(state) {
             count(&self.counters.woken_remote);
-            if self.table.wake(slot, Source::Thread, 0) {
+            if self.table.wake(slot, state, Source::Thread, 0) {
                 self.table.queue_in_group(slot);
             }
         }
@@ -731,7 +758,7 @@ impl Core {
         self.life.set(Life::ShuttingDown);
         self.special.set(true);
         self.show();
-        self.armed.set(false);
+        self.take_host();
         self.remote.close();
         self.end_phases_above(0);
         while let Some(message) = self.remote.pop() {
@@ -760,12 +787,6 @@ pub(crate) struct Entered<'a> {
 }
 
 impl Entered<'_> {
-    /// Whether the poll left something that its end must see to.
-    #[inline(always)]
-    fn asks_for_more(&self) -> bool {
-        self.core.is_special() || self.core.phases_entered() != self.phases
-    }
-
     /// Makes this the poll of another task.
     #[inline(always)]
     fn enter_again(&mut self, slot: Slot) {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use crate::core::{Core, Entered};
+use crate::core::{Asleep, Core, Entered};
 use crate::ids::GroupId;
 use crate::phase::OnBlock;
 use crate::refusal::{Op, Reason, Refused};
@@ -128,7 +128,7 @@ impl<'a> Drive<'a> {
         if core.is_special() {
             core.show();
         }
-        let host_slept = core.armed.get() && core.disarm();
+        let host_slept = core.take_host() && core.remote.disarm_host();
         Self {
             core,
             outer,
@@ -147,7 +147,7 @@ impl<'a> Drive<'a> {
         }
         while core.table.ready() == 0 {
             if core.remote.arm_host() {
-                core.armed.set(true);
+                core.asleep.set(Asleep::Host);
                 return;
             }
             core.remote.disarm_host();
@@ -184,15 +184,6 @@ impl Drive<'_> {
         if !settled && self.host_slept && self.core.table.ready() > 0 {
             self.core.remote.wake_host();
         }
-    }
-}
-
-impl Core {
-    /// The host is awake; true if nobody had told it yet.
-    #[cold]
-    fn disarm(&self) -> bool {
-        self.armed.set(false);
-        self.remote.disarm_host()
     }
 }
 
@@ -266,7 +257,7 @@ struct Sleep<'a>(&'a Core);
 
 impl Drop for Sleep<'_> {
     fn drop(&mut self) {
-        self.0.parked.set(false);
+        self.0.asleep.set(Asleep::Nobody);
         self.0.show();
         self.0.remote.retract_park();
     }
@@ -441,7 +432,8 @@ impl Core {
                 Err(self.stalled(main, true))
             };
         };
-        self.parked.set(true);
+        debug_assert_eq!(self.asleep.get(), Asleep::Nobody, "the host drives");
+        self.asleep.set(Asleep::Owner);
         self.show();
         // The executor's own sleep: nobody is to blame for it.
         let mark = self.mark();

@@ -198,7 +198,7 @@ impl Core {
         if !self.is_open() {
             return Situation::Closed;
         }
-        if self.parked.get() {
+        if self.is_parked() {
             return Situation::Parked;
         }
         match self.phases.borrow().in_force() {
@@ -237,7 +237,7 @@ impl Core {
     pub(crate) fn is_at_rest(&self) -> bool {
         BARE || (self.drives() == 0
             && self.phase_depth.get() == 0
-            && !self.parked.get()
+            && !self.is_parked()
             && self.is_open())
     }
 

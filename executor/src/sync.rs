@@ -71,11 +71,10 @@ mod imp {
         }
     }
 
-    /// Whether a thread that has a number is the calling one.
+    /// The number of the calling thread, or 0, which is nobody's, if it has none yet.
     #[inline(always)]
-    pub(crate) fn is_thread(number: u64) -> bool {
-        // 0, of a thread that has none yet, is nobody's.
-        NUMBER.get() == number
+    pub(crate) fn known_thread() -> u64 {
+        NUMBER.get()
     }
 
     #[cold]
@@ -174,9 +173,9 @@ mod imp {
         NUMBER.try_with(|number| *number).unwrap_or(0)
     }
 
-    /// Whether a thread that has a number is the calling one.
-    pub(crate) fn is_thread(number: u64) -> bool {
-        thread_number() == number
+    /// The same.
+    pub(crate) fn known_thread() -> u64 {
+        thread_number()
     }
 
     std::thread_local! {

@@ -107,6 +107,19 @@ impl Table {
         slots
     }
 
+    /// What the next task starts with.
+    #[inline(always)]
+    fn birth(&self, spawned_at: &'static Location<'static>, state: State) -> Birth {
+        let number = self.next_number.get();
+        self.next_number.set(number + 1);
+        Birth {
+            number,
+            spawned_at,
+            since: self.polls.get(),
+            state,
+        }
+    }
+
     /// Takes in a ready task that has neither name nor group.
     #[inline(always)]
     pub(crate) fn insert_ready<F: Future + 'static>(
@@ -118,15 +131,7 @@ impl Table {
             .with(State::HANDLE)
             .with(State::FUTURE)
             .with(State::QUEUED);
-        let number = self.next_number.get();
-        self.next_number.set(number + 1);
-        let birth = Birth {
-            number,
-            spawned_at,
-            since: self.polls.get(),
-            state: STATE,
-        };
-        let task = self.arena.spawn(future, birth);
+        let task = self.arena.spawn(future, || self.birth(spawned_at, STATE));
         self.live.set(self.live.get() + 1);
         self.link(task.slot());
         task
@@ -134,18 +139,13 @@ impl Table {
 
     /// Takes a task in, ready unless it is deferred.
     pub(crate) fn insert<F: Future + 'static>(&self, future: F, new: NewTask) -> Owned<F::Output> {
-        let number = self.next_number.get();
-        self.next_number.set(number + 1);
-        let state = State::LIVE.with(State::HANDLE).with(State::FUTURE);
-        let task = self.arena.spawn(
-            future,
-            Birth {
-                number,
-                spawned_at: new.spawned_at,
-                since: self.polls.get(),
-                state: state.with(State::DEFERRED),
-            },
-        );
+        const STATE: State = State::LIVE
+            .with(State::HANDLE)
+            .with(State::FUTURE)
+            .with(State::DEFERRED);
+        let task = self
+            .arena
+            .spawn(future, || self.birth(new.spawned_at, STATE));
         self.live.set(self.live.get() + 1);
         let slot = task.slot();
         if new.name.is_some() || new.group.is_some() {
@@ -180,14 +180,14 @@ impl Table {
         state.has_any(DEAF) || !state.has(State::LIVE)
     }
 
-    /// Makes a task ready, or notes that it is to be (edge 1); for who is not deaf. True if it
+    /// Makes a task in this state ready, or notes that it is to be (edge 1); for who is not deaf. True if it
     /// became ready, and then [`queue_in_group`](Self::queue_in_group) must follow.
     #[inline(always)]
     #[must_use]
-    pub(crate) fn wake(&self, slot: Slot, source: Source, by: u64) -> bool {
+    pub(crate) fn wake(&self, slot: Slot, state: State, source: Source, by: u64) -> bool {
         // As far as it fits; `Snapshot` makes up for the rest.
         slot.set_woken_by(by as u32);
-        let state = slot.state().woken_from(source);
+        let state = state.woken_from(source);
         if state.has_any(State::POLLING.with(State::MAIN)) {
             slot.update(|_| state.with(State::WOKEN));
             return state.has(State::MAIN);
@@ -241,13 +241,35 @@ impl Table {
     }
 
     /// Takes a ready task off the list for a poll (edge 2).
-    #[inline(always)]
     pub(crate) fn begin_poll(&self, slot: Slot) {
-        debug_assert!(slot.state().has(State::QUEUED), "rule 1");
+        self.unlink(slot);
+        self.begin_unlinked(slot);
+    }
+
+    /// As [`begin_poll`](Self::begin_poll), for the first in the list.
+    #[inline(always)]
+    pub(crate) fn begin_first(&self, slot: Slot) {
+        debug_assert!(self.head.get() == Some(slot), "it is another one");
+        let next = slot.next();
+        self.head.set(next);
+        match next {
+            Some(next) => next.set_prev(None),
+            None => self.tail.set(None),
+        }
+        self.begin_unlinked(slot);
+    }
+
+    #[inline(always)]
+    fn begin_unlinked(&self, slot: Slot) {
+        let state = slot.state();
+        debug_assert!(state.has(State::QUEUED), "rule 1");
+        self.ready.set(self.ready.get() - 1);
         let poll = self.polls.get() + 1;
         self.polls.set(poll);
-        self.unqueue(slot);
-        slot.enter(slot.state().polled(), poll);
+        if state.is_grouped() {
+            self.unqueue_grouped(slot);
+        }
+        slot.enter(state.polled(), poll);
     }
 
     /// Puts a pending task back (edge 3); false if it is doomed.
@@ -441,8 +463,17 @@ impl Table {
         self.ready.set(self.ready.get() + 1);
     }
 
-    #[inline(always)]
     fn unqueue(&self, slot: Slot) {
+        self.unlink(slot);
+        self.ready.set(self.ready.get() - 1);
+        if slot.state().is_grouped() {
+            self.unqueue_grouped(slot);
+        }
+    }
+
+    /// Takes a slot out of the list, wherever it is.
+    #[inline]
+    fn unlink(&self, slot: Slot) {
         let (prev, next) = (slot.prev(), slot.next());
         match prev {
             Some(prev) => prev.set_next(next),
@@ -451,10 +482,6 @@ impl Table {
         match next {
             Some(next) => next.set_prev(prev),
             None => self.tail.set(prev),
-        }
-        self.ready.set(self.ready.get() - 1);
-        if slot.state().is_grouped() {
-            self.unqueue_grouped(slot);
         }
     }
 

@@ -86,7 +86,7 @@ const _: () = assert!(size_of::<Chunk>().is_multiple_of(GRAIN) && limits::CHUNK 
 
 /// What is known about a future once its type is erased.
 struct VTable {
-    poll: unsafe fn(Slot, &mut Context<'_>, &mut Entered<'_>) -> Polled,
+    poll: unsafe fn(Slot, &mut Entered<'_>) -> Polled,
     drop_future: unsafe fn(Slot),
     drop_value: unsafe fn(Slot),
 }
@@ -133,12 +133,15 @@ pub(crate) enum Polled {
 
 /// Polls the future; when it is done, drops it, which ends the poll first, and leaves the output
 /// or the panic of its destructor.
-unsafe fn poll<F: Future>(slot: Slot, cx: &mut Context<'_>, entered: &mut Entered<'_>) -> Polled {
+unsafe fn poll<F: Future>(slot: Slot, entered: &mut Entered<'_>) -> Polled {
     let place = slot.place::<F>();
+    // Made here, a future that needs none costs none.
+    let waker = slot.waker();
+    let mut cx = Context::from_waker(&waker);
     // SAFETY: rule 4: the state was FUTURE | POLLING, so a future of type F (the vtable's) is
     // there and is this call's. A slot does not move, and its future is dropped in place.
     let future = unsafe { Pin::new_unchecked(&mut *place) };
-    let Poll::Ready(output) = future.poll(cx) else {
+    let Poll::Ready(output) = future.poll(&mut cx) else {
         return Polled::Pending;
     };
     if needs_drop::<F>() {
@@ -290,12 +293,8 @@ impl Slot {
     #[inline(always)]
     pub(crate) fn poll(self, entered: &mut Entered<'_>) -> Polled {
         let vtable = self.header().vtable.get();
-        let waker = self.waker();
-        let polled = catch(|| {
-            let mut cx = Context::from_waker(&waker);
-            // SAFETY: `Table::begin_poll` set POLLING beside FUTURE, and only one poll ends it.
-            unsafe { (vtable.poll)(self, &mut cx, entered) }
-        });
+        // SAFETY: `Table::begin_poll` set POLLING beside FUTURE, and only one poll ends it.
+        let polled = catch(|| unsafe { (vtable.poll)(self, entered) });
         polled.unwrap_or_else(|payload| self.fail(entered, payload))
     }
 
@@ -378,7 +377,9 @@ impl Slot {
     /// For any thread.
     #[inline(always)]
     pub(crate) fn is_on_owner(self) -> bool {
-        self.chunk().is_owner()
+        // First: for the compiler this is a call, which nothing else has to survive.
+        let here = crate::sync::known_thread();
+        self.chunk().owner == here
     }
 
     /// For any thread.
@@ -608,11 +609,6 @@ struct Chunk {
 }
 
 impl Chunk {
-    #[inline(always)]
-    fn is_owner(&self) -> bool {
-        crate::sync::is_thread(self.owner)
-    }
-
     fn layout(stride: usize, capacity: usize) -> Layout {
         let size = stride
             .checked_mul(capacity)
@@ -757,11 +753,16 @@ impl Arena {
 
     /// Puts a future into a slot.
     #[inline]
-    pub(crate) fn spawn<F: Future + 'static>(&self, future: F, birth: Birth) -> Owned<F::Output> {
+    pub(crate) fn spawn<F: Future + 'static>(
+        &self,
+        future: F,
+        birth: impl FnOnce() -> Birth,
+    ) -> Owned<F::Output> {
+        // First: what a new chunk would have to leave alone is not at hand yet.
         let slot = self.take(Of::<F>::CLASS);
         // SAFETY: the class has room for it, and the slot was free: nothing is there.
         unsafe { slot.place::<F>().write(future) };
-        slot.be_born(&Of::<F>::VTABLE, birth);
+        slot.be_born(&Of::<F>::VTABLE, birth());
         Owned {
             slot,
             _output: PhantomData,

@@ -119,9 +119,16 @@ impl Slot {
             !self.state().has_any(State::PAYLOAD),
             "its payload would be lost"
         );
-        if !self.has_waker() || self.merge_wakers() {
+        if self.is_unshared() || self.is_unused() {
             self.free();
         }
+    }
+
+    /// Whether no waker is left, though some were shared; if one is, it frees the slot.
+    #[cold]
+    #[inline(never)]
+    fn is_unused(self) -> bool {
+        !self.has_waker() || self.merge_wakers()
     }
 
     /// Lets whoever drops the last waker free the slot; true if there was none after all.
@@ -254,6 +261,7 @@ impl Slot {
     }
 
     /// What is left to do after a wake by the owner. Rousing may drop the executor.
+    #[cold]
     #[inline(never)]
     pub(crate) fn complete_wake(self) {
         let sleeper = self.with_core(|core| match core.complete_wake(self) {
@@ -265,6 +273,7 @@ impl Slot {
         }
     }
 
+    #[cold]
     #[inline(never)]
     fn wake_remotely(self) {
         self.look();
