@@ -93,6 +93,11 @@ pub(crate) fn count(counter: &Cell<u64>) {
 /// used: for the benchmarks alone, which so show what they cost (docs/PERFORMANCE.md).
 pub(crate) const BARE: bool = cfg!(vestibule_bare);
 
+/// A poll is not just a poll: there are hooks, a watchdog, a seed, or it is the end.
+const SPECIAL: u8 = 1 << 0;
+/// A phase was entered since the outermost poll began: it, or one inside it, may have left it.
+const STIRRED: u8 = 1 << 1;
+
 /// One executor.
 pub(crate) struct Core {
     /// Ourselves.
@@ -107,8 +112,8 @@ pub(crate) struct Core {
     pub(crate) park: Box<dyn Park>,
     pub(crate) counters: Counters,
     hooks: Option<Box<dyn Hooks>>,
-    /// A poll is not just a poll: there are hooks, a watchdog, a seed, or it is the end.
-    pub(crate) special: Cell<bool>,
+    /// What a poll has to look after, besides itself: [`SPECIAL`], [`STIRRED`].
+    attention: Cell<u8>,
     /// The stand-in of the innermost main future.
     pub(crate) main: Cell<Option<Slot>>,
     /// What is being polled, innermost.
@@ -163,7 +168,10 @@ impl Core {
             next_phase: Cell::new(1),
             park: parts.park,
             counters: Counters::default(),
-            special: Cell::new(parts.hooks.is_some() || parts.table.is_shuffled()),
+            attention: Cell::new(match parts.hooks.is_some() || parts.table.is_shuffled() {
+                true => SPECIAL,
+                false => 0,
+            }),
             hooks: parts.hooks,
             table: parts.table,
             main: Cell::new(None),
@@ -191,11 +199,29 @@ impl Core {
 
     #[inline(always)]
     pub(crate) fn is_special(&self) -> bool {
-        !BARE && self.special.get()
+        !BARE && self.attention.get() & SPECIAL != 0
+    }
+
+    /// From now on a poll is not just a poll.
+    pub(crate) fn be_special(&self) {
+        self.attention.set(self.attention.get() | SPECIAL);
+    }
+
+    /// The number of a phase that is entered.
+    pub(crate) fn number_phase(&self) -> u64 {
+        let number = self.next_phase.get();
+        self.next_phase.set(number + 1);
+        self.attention.set(self.attention.get() | STIRRED);
+        number
+    }
+
+    /// Whether the end of a poll has to see to anything but the task.
+    #[inline(always)]
+    fn asks_for_more(&self) -> bool {
+        !BARE && self.attention.get() != 0
     }
 
     /// Changes whenever a phase is entered.
-    #[inline(always)]
     fn phases_entered(&self) -> u64 {
         if BARE { 0 } else { self.next_phase.get() }
     }
@@ -340,8 +366,7 @@ impl Core {
             return false;
         }
         let (source, by) = match self.running.get() {
-            Some(running) if running.state().has(State::MAIN) => (Source::MainFuture, 0),
-            Some(running) => (Source::Task, running.number()),
+            Some(running) => (running.state().as_source(), running.number()),
             None => (Source::Owner, 0),
         };
         count(&self.counters.woken_local);
@@ -510,41 +535,40 @@ impl Core {
         next: impl Fn(&Self) -> Option<u64>,
     ) -> u64 {
         let mut entered = self.enter_poll(slot);
-        let phases = entered.phases;
         let mut left = limit;
         loop {
             self.table.begin_first(slot);
             let outcome = slot.poll(&mut entered);
             left -= 1;
             let ended = match outcome {
-                // The poll left something that its end must see to.
-                _ if self.is_special() || self.phases_entered() != phases => false,
+                _ if self.asks_for_more() => false,
                 Polled::Pending => self.table.end_poll(slot),
                 Polled::Ready => self.table.end_unawaited(slot) || self.table.end_in_set(slot),
                 Polled::Panicked => false,
             };
             if !ended {
-                entered.leave();
+                entered.leave(slot);
                 self.end_poll(slot, outcome);
                 return limit - left;
             }
             if left == 0 {
                 break;
             }
-            slot = match self.table.first_ready(*round) {
-                Some(slot) => slot,
+            let after = match self.table.first_ready(*round) {
+                Some(after) => after,
                 None => {
                     let Some(later) = next(self) else { break };
                     *round = later;
                     match self.table.first_ready(later) {
-                        Some(slot) => slot,
+                        Some(after) => after,
                         None => break,
                     }
                 }
             };
-            entered.enter_again(slot);
+            entered.enter_after(slot, after);
+            slot = after;
         }
-        entered.leave();
+        entered.leave(slot);
         limit - left
     }
 
@@ -557,7 +581,7 @@ impl Core {
         let mark = self.mark();
         let mut entered = self.enter_poll(slot);
         let outcome = slot.poll(&mut entered);
-        entered.leave();
+        entered.leave(slot);
         self.look_at_poll(mark, Some(slot));
         self.end_poll(slot, outcome);
     }
@@ -655,7 +679,6 @@ impl Core {
             outer: self.running.replace(Some(slot)),
             phases: self.phases_entered(),
             mark: Mark::new(),
-            left: false,
         };
         if self.is_special() {
             self.show();
@@ -756,7 +779,7 @@ impl Core {
             return;
         }
         self.life.set(Life::ShuttingDown);
-        self.special.set(true);
+        self.be_special();
         self.show();
         self.take_host();
         self.remote.close();
@@ -783,41 +806,50 @@ pub(crate) struct Entered<'a> {
     /// The number of the first phase that it enters, if it does.
     phases: u64,
     mark: Mark,
-    left: bool,
 }
 
 impl Entered<'_> {
     /// Makes this the poll of another task.
     #[inline(always)]
-    fn enter_again(&mut self, slot: Slot) {
+    fn enter_after(&mut self, before: Slot, slot: Slot) {
         let core = self.core;
-        core.running.set(Some(slot));
-        if std::mem::replace(&mut self.left, false) {
+        if core.running.replace(Some(slot)) != Some(before) {
             core.polls.set(core.polls.get() + 1);
             self.mark = Mark::new();
         }
     }
 
-    /// Ends the poll, if it has not ended; the phases that it left in force are discarded.
+    /// Ends the poll of this task, if it has not ended; the phases that it left in force are
+    /// discarded.
     #[inline(always)]
-    pub(crate) fn leave(&mut self) {
-        if std::mem::replace(&mut self.left, true) {
+    pub(crate) fn leave(&mut self, slot: Slot) {
+        let core = self.core;
+        if core.running.get() != Some(slot) {
             return;
         }
-        let core = self.core;
         core.running.set(self.outer);
         core.polls.set(core.polls.get() - 1);
         self.mark.remove();
+        if core.asks_for_more() {
+            self.leave_special();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn leave_special(&self) {
+        let core = self.core;
         if core.is_special() {
             core.show();
+        }
+        if self.outer.is_none() {
+            core.attention.set(core.attention.get() & !STIRRED);
         }
         if core.phases_entered() != self.phases {
             self.end_phases();
         }
     }
 
-    #[cold]
-    #[inline(never)]
     fn end_phases(&self) {
         // Whoever drives has a reference, too.
         if let Some(core) = self.core.this.upgrade() {

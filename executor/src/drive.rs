@@ -221,7 +221,7 @@ impl<'a> Main<'a> {
         cx: Option<&mut Context<'_>>,
         future: Pin<&mut F>,
     ) -> Poll<F::Output> {
-        let _poll = MainPoll(core.enter_poll(self.slot));
+        let _poll = MainPoll(core.enter_poll(self.slot), self.slot);
         core.table.count_poll();
         match cx {
             // It belongs to another executor, and so does its waker.
@@ -235,12 +235,12 @@ impl<'a> Main<'a> {
 }
 
 /// Ends the poll of a main future, also when that panics.
-struct MainPoll<'a>(Entered<'a>);
+struct MainPoll<'a>(Entered<'a>, Slot);
 
 impl Drop for MainPoll<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.0.leave();
+        self.0.leave(self.1);
     }
 }
 

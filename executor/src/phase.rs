@@ -229,8 +229,7 @@ impl Core {
         let mark = self.mark();
         let serial = {
             let mut phases = self.phases.borrow_mut();
-            let serial = self.next_phase.get();
-            self.next_phase.set(serial + 1);
+            let serial = self.number_phase();
             phases.frames.push(Frame {
                 serial,
                 phase,

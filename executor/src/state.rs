@@ -143,6 +143,16 @@ impl State {
         Self(self.0 | code << Self::DOOM)
     }
 
+    /// What kind of code it is that this poll wakes by.
+    #[inline(always)]
+    pub(crate) const fn as_source(self) -> Source {
+        if self.has(Self::MAIN) {
+            Source::MainFuture
+        } else {
+            Source::Task
+        }
+    }
+
     /// What kind of code woke it last.
     pub(crate) const fn source(self) -> Source {
         match self.0 >> Self::SOURCE & 7 {

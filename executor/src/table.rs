@@ -252,9 +252,8 @@ impl Table {
         debug_assert!(self.head.get() == Some(slot), "it is another one");
         let next = slot.next();
         self.head.set(next);
-        match next {
-            Some(next) => next.set_prev(None),
-            None => self.tail.set(None),
+        if next.is_none() {
+            self.tail.set(None);
         }
         self.begin_unlinked(slot);
     }
@@ -474,7 +473,9 @@ impl Table {
     /// Takes a slot out of the list, wherever it is.
     #[inline]
     fn unlink(&self, slot: Slot) {
-        let (prev, next) = (slot.prev(), slot.next());
+        let next = slot.next();
+        // What was before the first one was taken off and may be free.
+        let prev = slot.prev().filter(|_| self.head.get() != Some(slot));
         match prev {
             Some(prev) => prev.set_next(next),
             None => self.head.set(next),

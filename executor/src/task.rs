@@ -145,7 +145,7 @@ unsafe fn poll<F: Future>(slot: Slot, entered: &mut Entered<'_>) -> Polled {
         return Polled::Pending;
     };
     if needs_drop::<F>() {
-        entered.leave();
+        entered.leave(slot);
         slot.update(|state| state.without(State::FUTURE));
         // SAFETY: the bit was cleared: nobody else drops it, and it is not used again.
         if let Err(payload) = catch(|| unsafe { ptr::drop_in_place(place) }) {
@@ -302,7 +302,7 @@ impl Slot {
     #[cold]
     #[inline(never)]
     fn fail(self, entered: &mut Entered<'_>, payload: Box<dyn Any + Send>) -> Polled {
-        entered.leave();
+        entered.leave(self);
         // One panic is enough to report; a second one has the same cause.
         if let Err(second) = catch(|| self.drop_future()) {
             drop_payload(second);

@@ -128,7 +128,7 @@ impl Core {
     pub(crate) fn watchdog(self: &Rc<Self>, stamps: bool) -> Watchdog {
         let watched = self.watched.get_or_init(|| Arc::new(Watched::new(stamps)));
         let watchdog = Watchdog(Arc::clone(watched));
-        self.special.set(true);
+        self.be_special();
         self.show();
         watchdog
     }
