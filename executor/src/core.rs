@@ -494,52 +494,58 @@ impl Core {
     }
 
     /// Polls tasks that were ready when the executor had begun `round` polls, each once and at
-    /// most `limit`; returns how many.
+    /// most `limit`, which is not 0; returns how many.
     pub(crate) fn poll_round(self: &Rc<Self>, round: u64, limit: u64) -> u64 {
-        self.poll_rounds(round, limit, |_| None)
+        let mut polled = 0;
+        let one_more = || {
+            polled += 1;
+            polled < limit
+        };
+        self.poll_rounds(round, one_more, |_| None);
+        polled
     }
 
-    /// As [`poll_round`](Self::poll_round), for as many rounds as `next` grants.
+    /// Polls tasks that were ready when the executor had begun `round` polls, each once, for as
+    /// many rounds as `next` grants; `one_more` says after every poll whether another may follow.
     #[inline]
     pub(crate) fn poll_rounds(
         self: &Rc<Self>,
         mut round: u64,
-        limit: u64,
+        mut one_more: impl FnMut() -> bool,
         next: impl Fn(&Self) -> Option<u64>,
-    ) -> u64 {
-        let mut polled = 0;
-        while polled < limit && !self.is_special() && !cfg!(feature = "blocking-detector") {
-            match self.table.first_ready(round) {
-                Some(slot) => polled += self.poll_run(slot, &mut round, limit - polled, &next),
-                None => return polled,
+    ) {
+        while !self.is_special() && !cfg!(feature = "blocking-detector") {
+            let Some(slot) = self.table.first_ready(round) else {
+                return;
+            };
+            if !self.poll_run(slot, &mut round, &mut one_more, &next) {
+                return;
             }
         }
-        while polled < limit
-            && self.is_open()
+        while self.is_open()
             && let Some(slot) = self.table.next_ready(round)
         {
             self.poll_task(slot);
-            polled += 1;
+            if !one_more() {
+                return;
+            }
         }
-        polled
     }
 
     /// Polls `slot`, and what follows it, for as long as nothing foreign runs between two polls:
-    /// then the end of one is the beginning of the next.
+    /// then the end of one is the beginning of the next. False if no other poll may follow.
     #[inline(always)]
     fn poll_run(
         self: &Rc<Self>,
         mut slot: Slot,
         round: &mut u64,
-        limit: u64,
+        mut one_more: impl FnMut() -> bool,
         next: impl Fn(&Self) -> Option<u64>,
-    ) -> u64 {
+    ) -> bool {
         let mut entered = self.enter_poll(slot);
-        let mut left = limit;
         loop {
             self.table.begin_first(slot);
             let outcome = slot.poll(&mut entered);
-            left -= 1;
             let ended = match outcome {
                 _ if self.asks_for_more() => false,
                 Polled::Pending => self.table.end_poll(slot),
@@ -549,10 +555,11 @@ impl Core {
             if !ended {
                 entered.leave(slot);
                 self.end_poll(slot, outcome);
-                return limit - left;
+                return one_more();
             }
-            if left == 0 {
-                break;
+            if !one_more() {
+                entered.leave(slot);
+                return false;
             }
             let after = match self.table.first_ready(*round) {
                 Some(after) => after,
@@ -569,7 +576,7 @@ impl Core {
             slot = after;
         }
         entered.leave(slot);
-        limit - left
+        true
     }
 
     /// Polls a ready task once.

@@ -401,9 +401,10 @@ impl Core {
             }
             // With neither a message to take in nor the main future to poll, one round is the
             // next.
-            self.poll_rounds(self.table.polls(), u64::MAX, |core| {
+            let next = |core: &Self| {
                 (!core.remote.is_pending() && !main.is_woken()).then(|| core.table.polls())
-            });
+            };
+            self.poll_rounds(self.table.polls(), || true, next);
             if !self.is_open() {
                 return Err(self.refuse(Op::BlockOn, Reason::Closed, location).into());
             }

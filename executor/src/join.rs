@@ -276,8 +276,7 @@ impl<T> Drop for JoinHandle<T> {
         if slot.state().has_any(State::LIVE.with(State::PAYLOAD)) {
             self.give_up();
         } else {
-            slot.update(|state| state.without(State::HANDLE));
-            slot.retire();
+            slot.let_go();
         }
     }
 }
@@ -291,8 +290,7 @@ impl<T> JoinHandle<T> {
 
         impl Drop for GiveUp {
             fn drop(&mut self) {
-                self.0.update(|state| state.without(State::HANDLE));
-                self.0.retire();
+                self.0.let_go();
             }
         }
 

@@ -38,8 +38,8 @@ pub(crate) const DRAIN: usize = 4096;
 pub(crate) const WAKERS: i32 = if cfg!(test) { 1 << 10 } else { 1 << 27 };
 
 /// How far the owner's count of a task's wakers goes from 0 before it is moved into the shared one:
-/// seldom enough that the atomic costs nothing, and little enough for 16 bits.
-pub(crate) const OWN_WAKERS: i16 = if cfg!(test) { 1 << 9 } else { 1 << 13 };
+/// as far as its 16 bits do, which is seldom enough that the atomic costs nothing.
+pub(crate) const OWN_WAKERS: i16 = if cfg!(test) { 1 << 9 } else { i16::MAX };
 
 /// How many slots the first chunk of a size has; the next ones have as many as there are.
 pub(crate) const FIRST_SLOTS: usize = 4;

@@ -146,10 +146,9 @@ impl State {
     /// What kind of code it is that this poll wakes by.
     #[inline(always)]
     pub(crate) const fn as_source(self) -> Source {
-        if self.has(Self::MAIN) {
-            Source::MainFuture
-        } else {
-            Source::Task
+        match self.has(Self::MAIN) {
+            true => Source::MainFuture,
+            false => Source::Task,
         }
     }
 

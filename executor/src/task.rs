@@ -429,7 +429,7 @@ impl Slot {
         self.chunk().holds.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Frees a slot that nothing refers to.
+    /// Frees a slot that nothing refers to and that is unshared.
     #[inline(always)]
     pub(crate) fn free(self) {
         match self.chunk().class.get() {
@@ -717,6 +717,10 @@ impl Class {
     #[inline(always)]
     fn recycle(&self, slot: Slot) {
         let header = slot.header();
+        debug_assert!(
+            slot.wakers().get() == 0 && !slot.has_extra(),
+            "it is not free"
+        );
         header.trace.take();
         header.number.set(0);
         header.state.set(State::FREE);
@@ -794,7 +798,7 @@ impl Arena {
     #[inline(never)]
     fn take_new(&self, class: usize) -> Slot {
         for Freed(slot) in self.remote.take_back() {
-            slot.free();
+            slot.free_shared();
         }
         let of_class = &self.classes[class];
         if let Some(slot) = of_class.free.get() {
@@ -896,9 +900,6 @@ impl Slot {
         header.spawned_at.set(birth.spawned_at);
         header.since.set(birth.since);
         header.state.set(birth.state);
-        header.extra.set(NO_EXTRA);
-        header.wakers.set(0);
-        header.shared.store(0, Ordering::Relaxed);
     }
 }
 

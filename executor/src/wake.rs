@@ -119,16 +119,39 @@ impl Slot {
             !self.state().has_any(State::PAYLOAD),
             "its payload would be lost"
         );
-        if self.is_unshared() || self.is_unused() {
+        if self.is_unshared() {
             self.free();
+        } else {
+            self.retire_shared();
         }
     }
 
-    /// Whether no waker is left, though some were shared; if one is, it frees the slot.
+    /// As [`retire`](Self::retire), for the handle of a task that has ended.
+    #[inline]
+    pub(crate) fn let_go(self) {
+        if self.is_unshared() {
+            self.free();
+        } else {
+            self.update(|state| state.without(State::HANDLE));
+            self.retire_shared();
+        }
+    }
+
+    /// [`retire`](Self::retire) of a slot whose wakers have been counted.
     #[cold]
     #[inline(never)]
-    fn is_unused(self) -> bool {
-        !self.has_waker() || self.merge_wakers()
+    fn retire_shared(self) {
+        if !self.has_waker() || self.merge_wakers() {
+            self.free_shared();
+        }
+    }
+
+    /// Frees a slot that was shared, and that nothing refers to any more.
+    pub(crate) fn free_shared(self) {
+        // A free slot is unshared.
+        self.wakers().set(0);
+        self.shared().store(0, Ordering::Relaxed);
+        self.free();
     }
 
     /// Lets whoever drops the last waker free the slot; true if there was none after all.
@@ -162,7 +185,7 @@ impl Slot {
     #[inline]
     pub(crate) fn add_waker(self) {
         if self.counts_here() {
-            self.set_own(self.wakers().get() + 1);
+            self.count_own(1);
         } else {
             self.look();
             // Relaxed: it is made of one that exists.
@@ -170,21 +193,22 @@ impl Slot {
         }
     }
 
-    /// Sets the owner's count; what drifts too far from 0, because wakers are cloned on one
+    /// Counts in the owner's count; what drifts too far from 0, because wakers are cloned on one
     /// side and dropped on the other, goes into the shared word.
     #[inline(always)]
-    fn set_own(self, own: i16) {
+    fn count_own(self, by: i16) {
         const FAR: i16 = limits::OWN_WAKERS;
-        self.wakers().set(own);
-        if !(-FAR..=FAR).contains(&own) {
-            self.fold();
+        match self.wakers().get().checked_add(by) {
+            // As far as 16 bits go, unless that is too far for a test.
+            Some(own) if FAR == i16::MAX || (-FAR..=FAR).contains(&own) => self.wakers().set(own),
+            _ => self.fold(by),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn fold(self) {
-        let own = i32::from(self.wakers().replace(0));
+    fn fold(self, by: i16) {
+        let own = i32::from(self.wakers().replace(0)) + i32::from(by);
         let before = self.shared().fetch_add(wakers(own), Ordering::Relaxed);
         abort_above_limit(count(before) + own);
     }
@@ -192,7 +216,7 @@ impl Slot {
     #[inline]
     pub(crate) fn remove_waker(self) {
         if self.counts_here() {
-            self.set_own(self.wakers().get() - 1);
+            self.count_own(-1);
         } else {
             self.remove_shared_waker();
         }
@@ -256,7 +280,7 @@ impl Slot {
             // A sleeper that was roused may have brought the task to its end.
             self.remove_waker();
         } else {
-            self.set_own(self.wakers().get() - 1);
+            self.count_own(-1);
         }
     }
 
