@@ -168,6 +168,7 @@ const NAMES: &[&str] = &[
     "engine/call",
     "engine/host-call-loop",
     "engine/nested-call-loop",
+    "engine/suspend-resume-loop",
 ];
 
 /// The name of a workload that passes 4 MiB through a stream.

@@ -90,6 +90,21 @@ const WAT: &str = r#"(component
   (export "string" (func $callee "string"))
   (export "list" (func $callee "list")))"#;
 
+/// `yields: async func(n: u32)` yields so often.
+const YIELDS: &str = r#"(component
+  (core func $yield (canon thread.yield))
+  (core func $return (canon task.return))
+  (core module $M
+    (import "" "yield" (func $yield (result i32)))
+    (import "" "return" (func $return))
+    (func (export "yields") (param $n i32)
+      (loop $l (drop (call $yield))
+        (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+      (call $return)))
+  (core instance $m (instantiate $M (with "" (instance
+    (export "yield" (func $yield)) (export "return" (func $return))))))
+  (func (export "yields") async (param "n" u32) (canon lift (core func $m "yields") async)))"#;
+
 /// What the loops do each time.
 const LOOPS: &[(&str, &str)] = &[
     (
@@ -182,6 +197,21 @@ fn in_a_loop(store: &Store<()>, instance: &Instance, name: &str) -> usize {
     (call(name) - call("nothing")) / CALLS as usize
 }
 
+/// What a turn of a thread allocates, of one that yields.
+fn in_a_yield() -> usize {
+    let host = Host::new();
+    let (store, instance) = host.instantiate(YIELDS).unwrap();
+    let yields = instance
+        .get_typed_func::<(u32,), ()>(&store, "yields")
+        .unwrap();
+    let call = |times: u32| {
+        allocated(10, || {
+            store.block_on(yields.call(&store, (times,))).unwrap()
+        })
+    };
+    (call(CALLS + 1) - call(1)) / CALLS as usize
+}
+
 /// One test, since the allocator counts for the whole process.
 #[test]
 fn a_call_allocates_what_it_passes_and_little_more() {
@@ -211,9 +241,11 @@ fn a_call_allocates_what_it_passes_and_little_more() {
     let text = "a".repeat(LENGTH);
     let sent = || store.block_on(string.call(&store, (&text,))).unwrap();
     found.push(("from-host-string", allocated(100, sent)));
+    found.push(("yield", in_a_yield()));
 
     // `mixed` has core types of which the engine makes a buffer for each call. A string or a list is
-    // there once, a list of numbers for the host twice: as bytes, and as the `Vec` it asked for.
+    // there once, a list of numbers for the host twice: as bytes, and as the `Vec` it asked for. In
+    // each yield the engine makes two of its errors, and nothing else is allocated.
     let most: &[(&str, usize)] = &[
         ("to-guest-add", 0),
         ("to-guest-mixed", 72),
@@ -227,6 +259,7 @@ fn a_call_allocates_what_it_passes_and_little_more() {
         ("from-host-add", 336),
         ("from-host-add-of-vals", 528),
         ("from-host-string", 836),
+        ("yield", 224),
     ];
     let grown: Vec<_> = found
         .iter()

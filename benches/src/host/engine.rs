@@ -91,6 +91,41 @@ fn call() -> Work {
     Box::new(move || assert_eq!(resumably(&mut store, callee, black_box(3), 4), 7, "engine"))
 }
 
+/// Suspends a guest that calls it: it has no size, so that the engine allocates nothing for it.
+#[derive(Debug)]
+struct Suspend;
+
+impl std::fmt::Display for Suspend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("suspended")
+    }
+}
+
+impl wasmi::errors::HostError for Suspend {}
+
+/// A guest that is suspended in each of its calls, and resumed.
+fn suspend_resume() -> Work {
+    use wasmi::{Error, ResumableCall, Val};
+    let mut store = store(&engine());
+    let add = Func::wrap(&mut store, |_: i32, _: i32| -> Result<i32, Error> {
+        Err(Error::host(Suspend))
+    });
+    let instance = instantiate(&mut store, CALLER, Some(add));
+    let run = instance.get_func(&store, "loop").expect("it is exported");
+    Box::new(move || {
+        let mut out = [Val::I32(0)];
+        let args = [Val::I32(CALLS as i32)];
+        let mut call = run.call_resumable(&mut store, &args, &mut out);
+        let mut suspended = 0;
+        while let Ok(ResumableCall::HostTrap(guest)) = call {
+            suspended += 1;
+            call = guest.resume(&mut store, &[Val::I32(suspended)], &mut out);
+        }
+        assert!(matches!(call, Ok(ResumableCall::Finished)), "engine");
+        assert_eq!(suspended, CALLS as i32, "engine");
+    })
+}
+
 fn memories() -> Work {
     let engine = engine();
     let module = module(&engine, MEMORIES);
@@ -124,5 +159,6 @@ pub(super) fn works() -> Vec<(&'static str, Work)> {
         ("engine/call", call()),
         ("engine/host-call-loop", host_call()),
         ("engine/nested-call-loop", nested_call()),
+        ("engine/suspend-resume-loop", suspend_resume()),
     ]
 }

@@ -130,9 +130,8 @@ pub(crate) fn finish_and_write(
     results: &mut [CoreVal],
 ) -> Result<HostOutcome, Error> {
     match finish_lower(cx, id)? {
-        Finish::Values(values) => {
-            write_results(results, &values)?;
-            cx.data_mut().keep_vals(values);
+        Finish::Value(value) => {
+            write_results(results, value.as_slice())?;
             Ok(HostOutcome::Return)
         }
         Finish::Block(block) => {
@@ -160,13 +159,16 @@ pub(crate) fn finish_lower(cx: &mut Context<'_>, id: SubtaskId) -> Result<Finish
     );
     if resolved {
         state.deliver_resolve(id)?;
-        let subtask = state.subtasks.remove(id);
-        let values = match subtask {
-            Some(_) if async_ => vec![CoreVal::I32(SubtaskState::Returned as i32)],
-            Some(subtask) => subtask.flat,
-            None => return Err(bug!("a subtask vanished while it was resolved")),
+        let Some(mut subtask) = state.subtasks.remove(id) else {
+            return Err(bug!("a subtask vanished while it was resolved"));
         };
-        return Ok(Finish::Values(values));
+        // One at most: `MAX_FLAT_RESULTS`.
+        let result = subtask.flat.pop();
+        state.keep_vals(subtask.flat);
+        return Ok(Finish::Value(match async_ {
+            true => Some(CoreVal::I32(SubtaskState::Returned as i32)),
+            false => result,
+        }));
     }
     if !async_ {
         return Ok(Finish::Block(Block::Wait(
@@ -177,9 +179,8 @@ pub(crate) fn finish_lower(cx: &mut Context<'_>, id: SubtaskId) -> Result<Finish
     let packed_state = subtask.state as u32;
     let index = state.add_handle(inst, Handle::Subtask(id))?;
     state.subtask_mut(id)?.index = Some(index);
-    Ok(Finish::Values(vec![CoreVal::I32(
-        (packed_state | (index << 4)) as i32,
-    )]))
+    let packed = packed_state | (index << 4);
+    Ok(Finish::Value(Some(CoreVal::I32(packed as i32))))
 }
 
 pub(crate) fn write_results(results: &mut [CoreVal], values: &[CoreVal]) -> Result<(), Error> {

@@ -132,7 +132,7 @@ pub(super) fn finish_end_event(state: &mut State, id: EndId) -> Result<Finish, E
     let waitable = WaitableId::End(id);
     state.set_sync_waiter(waitable, None);
     let payload = state.get_pending_event(waitable)?.2;
-    Ok(Finish::Values(vec![CoreVal::I32(payload as i32)]))
+    Ok(Finish::Value(Some(CoreVal::I32(payload as i32))))
 }
 
 /// `drop`

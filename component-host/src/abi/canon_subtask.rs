@@ -41,8 +41,8 @@ pub(crate) fn subtask_cancel(
         }
     }
     match finish_cancel(cx.data_mut(), id, async_)? {
-        Finish::Values(values) => {
-            write_results(results, &values)?;
+        Finish::Value(value) => {
+            write_results(results, value.as_slice())?;
             Ok(HostOutcome::Return)
         }
         Finish::Block(block) => {
@@ -133,7 +133,7 @@ pub(super) fn finish_cancel(
         true => state.get_pending_event(waitable)?.2,
         false => BLOCKED,
     };
-    Ok(Finish::Values(vec![CoreVal::I32(value as i32)]))
+    Ok(Finish::Value(Some(CoreVal::I32(value as i32))))
 }
 
 pub(crate) fn subtask_drop(state: &mut State, inst: InstanceId, i: u32) -> Result<(), Error> {

@@ -36,23 +36,23 @@ pub(crate) enum Then {
 /// How it ended.
 #[derive(Debug)]
 pub(crate) enum Finish {
-    /// The results of the built-in.
-    Values(Vec<CoreVal>),
+    /// The result of the built-in, if it has one.
+    Value(Option<CoreVal>),
     /// It must block once more.
     Block(Block),
 }
 
 pub(crate) fn finish(cx: &mut Context<'_>, then: Then) -> Result<Finish, Error> {
     match then {
-        Then::Yield => Ok(Finish::Values(vec![CoreVal::I32(0)])),
+        Then::Yield => Ok(Finish::Value(Some(CoreVal::I32(0)))),
         Then::WaitableSetWait { set, memory, ptr } => {
             let event = cx.data_mut().set_get_pending_event(set)?;
             let code = unpack_event(cx, memory, ptr, event)?;
-            Ok(Finish::Values(vec![CoreVal::I32(code as i32)]))
+            Ok(Finish::Value(Some(CoreVal::I32(code as i32))))
         }
         Then::Lower(subtask) => finish_lower(cx, subtask),
         Then::EndEvent(end) => finish_end_event(cx.data_mut(), end),
         Then::SubtaskCancel { id, async_ } => finish_cancel(cx.data_mut(), id, async_),
-        Then::ResourceDrop | Then::NextSlice => Ok(Finish::Values(Vec::new())),
+        Then::ResourceDrop | Then::NextSlice => Ok(Finish::Value(None)),
     }
 }

@@ -147,7 +147,9 @@ impl State {
         } else {
             task.threads -= 1;
         }
-        self.threads.remove(thread);
+        if let Some(mut thread) = self.threads.remove(thread) {
+            thread.drop_runner();
+        }
         self.instance_mut(inst).threads.remove(index)?;
         Ok(())
     }

@@ -2,8 +2,9 @@
 //!
 //! The specification's stack switching maps onto the core engine as follows. A thread that runs is
 //! on the native stack, and on [`State::native`], which says the same as data. A thread that
-//! blocks leaves both: its core stack becomes a value, its [`Continuation`], and it becomes a task
-//! of the executor that goes on with it when it is ready.
+//! blocks leaves both: its core stack becomes a value, its [`Continuation`], and a task of the
+//! executor goes on with it when it is ready: its *runner*, which it has from its first wait to its
+//! end.
 //!
 //! ```text
 //!             resume (1)                    ends (5)
@@ -55,8 +56,10 @@ pub(crate) struct Thread {
     pub(crate) frame: CoreFrame,
     /// How many entries the store had had when it last began to run or to wait.
     pub(crate) since: u64,
-    /// Counts its waits, so that an executor task of an earlier wait finds out that it is stale.
-    pub(crate) wait: u32,
+    /// The task of the executor that resumes it, once it has waited.
+    pub(crate) runner: Option<JoinHandle<()>>,
+    /// The number of that task: an earlier one finds out that it is not wanted any more.
+    pub(crate) runners: u32,
     /// Under which it stands in the queues of what it waits for.
     pub(crate) ticket: u64,
 }
@@ -85,12 +88,7 @@ pub(crate) enum ThreadState {
     Running,
     Paused(Continuation),
     Suspended(Continuation),
-    Waiting {
-        until: Until,
-        cont: Continuation,
-        /// The task of the executor that resumes it.
-        task: Option<JoinHandle<()>>,
-    },
+    Waiting { until: Until, cont: Continuation },
 }
 
 /// What a thread does when it is resumed.
@@ -103,8 +101,6 @@ pub(crate) enum Continuation {
         stack: Suspended,
         then: Then,
         frame: CoreFrame,
-        /// Whether the core function has a result.
-        result: bool,
     },
     /// An explicit thread that has not run yet.
     Start { func: CoreFunc, arg: CoreVal },
@@ -152,6 +148,16 @@ pub(crate) enum Flow {
     Paused,
 }
 
+impl Thread {
+    /// Lets go of the task that resumes it; the task finds that out when it is polled.
+    pub(crate) fn drop_runner(&mut self) {
+        self.runners = self.runners.wrapping_add(1);
+        if let Some(runner) = self.runner.take() {
+            runner.wake();
+        }
+    }
+}
+
 impl State {
     pub(crate) fn new_thread(
         &mut self,
@@ -168,7 +174,8 @@ impl State {
             entry,
             frame: CoreFrame::Callee,
             since: self.totals.entries,
-            wait: 0,
+            runner: None,
+            runners: 0,
             ticket: 0,
         })
     }
@@ -222,39 +229,63 @@ impl State {
     /// Has the executor look at a waiting thread again.
     pub(crate) fn wake_thread(&mut self, id: ThreadId) {
         if let Some(Thread {
-            state: ThreadState::Waiting {
-                task: Some(task), ..
-            },
+            state: ThreadState::Waiting { .. },
+            runner: Some(runner),
             ..
         }) = self.threads.get(id)
         {
             #[cfg(test)]
             (self.wakes += 1);
-            task.wake();
+            runner.wake();
         }
     }
 
-    /// `Thread.start_waiting`: the thread becomes a task of the executor. Registered threads are
-    /// candidates in synchronous calls, so they join their instance's group; a thread at the gate
-    /// is not registered yet.
+    /// `Thread.start_waiting`: a task of the executor resumes the thread when it is ready.
     fn start_waiting(
         &mut self,
         id: ThreadId,
         until: Until,
         cont: Continuation,
     ) -> Result<(), Error> {
-        let store = self.store.clone();
         let since = self.totals.entries;
+        // The task that polls may be its own, and go on with the thread that is switched to:
+        // nobody could poll it meanwhile.
+        let switches = self.switch_to.is_some();
         let thread = self.thread_mut(id)?;
         thread.since = since;
-        thread.wait = thread.wait.wrapping_add(1);
-        let (inst, registered, wait) = (thread.inst, thread.index.is_some(), thread.wait);
+        thread.state = ThreadState::Waiting { until, cont };
+        match &thread.runner {
+            Some(runner) if !switches => {
+                if let Until::Always = until {
+                    runner.wake();
+                    return Ok(());
+                }
+                self.join_queues(id, until)?;
+                if self.is_ready(id) {
+                    self.wake_thread(id);
+                }
+                Ok(())
+            }
+            _ => {
+                self.join_queues(id, until)?;
+                self.spawn_runner(id)
+            }
+        }
+    }
+
+    /// Makes the task that resumes a thread. Registered threads are candidates in synchronous
+    /// calls, so they join their instance's group; a thread at the gate is not registered yet.
+    fn spawn_runner(&mut self, id: ThreadId) -> Result<(), Error> {
+        let store = self.store.clone();
+        let thread = self.thread_mut(id)?;
+        thread.drop_runner();
+        let (inst, registered, number) = (thread.inst, thread.index.is_some(), thread.runners);
         let group = if registered {
             &self.instance(inst).group
         } else {
             &self.group
         };
-        let task = self
+        let runner = self
             .executor
             .task()
             .name("guest thread")
@@ -262,15 +293,10 @@ impl State {
             .spawn(GuestThread {
                 store,
                 thread: id,
-                wait,
+                number,
             })
             .map_err(|error| Error::from(error.into_refused()))?;
-        self.join_queues(id, until)?;
-        self.thread_mut(id)?.state = ThreadState::Waiting {
-            until,
-            cont,
-            task: Some(task),
-        };
+        self.thread_mut(id)?.runner = Some(runner);
         Ok(())
     }
 
@@ -333,11 +359,10 @@ pub(crate) fn switch(cx: &mut Context<'_>, mut flow: Flow) -> Result<Flow, Error
 fn take_continuation(state: &mut State, id: ThreadId) -> Result<Continuation, Error> {
     let thread = state.thread_mut(id)?;
     match std::mem::replace(&mut thread.state, ThreadState::Running) {
-        ThreadState::Waiting { until, cont, task } => {
-            // The task is the one that resumes us, or finds out, when it is polled once more, that
-            // it is stale.
-            if let Some(task) = task {
-                task.wake();
+        ThreadState::Waiting { until, cont } => {
+            if let Until::Gate = until {
+                // It was no candidate at the gate, and is one inside.
+                thread.drop_runner();
             }
             // `Thread.stop_waiting`
             state.leave_queues(id, until)?;
@@ -383,17 +408,12 @@ fn go_on(cx: &mut Context<'_>, id: ThreadId, cont: Continuation) -> Result<Flow,
             }
             Entered::Called(run) => after_run(cx, id, CoreFrame::Callee, run),
         },
-        Continuation::Core {
-            stack,
-            then,
-            frame,
-            result,
-        } => match finish(cx, then)? {
-            Finish::Values(values) => {
-                let run = engine::resume(cx, stack, &values, usize::from(result))?;
+        Continuation::Core { stack, then, frame } => match finish(cx, then)? {
+            Finish::Value(value) => {
+                let run = engine::resume(cx, stack, value.as_slice())?;
                 after_run(cx, id, frame, run)
             }
-            Finish::Block(block) => park(cx, id, stack, (frame, result), block),
+            Finish::Block(block) => park(cx, id, stack, frame, block),
         },
         Continuation::Start { func, arg } => {
             let run = engine::call(cx, func, &[arg], 0)?;
@@ -406,13 +426,12 @@ fn go_on(cx: &mut Context<'_>, id: ThreadId, cont: Continuation) -> Result<Flow,
     }
 }
 
-/// Keeps the core stack of a thread that a built-in suspended: which core function of its lift it
-/// last called, and whether that has a result.
+/// Keeps the core stack of a thread that a built-in suspended.
 pub(crate) fn park(
     cx: &mut Context<'_>,
     id: ThreadId,
     stack: Suspended,
-    (frame, result): (CoreFrame, bool),
+    frame: CoreFrame,
     block: Block,
 ) -> Result<Flow, Error> {
     let state = cx.data_mut();
@@ -421,7 +440,6 @@ pub(crate) fn park(
         stack,
         then: *then,
         frame,
-        result,
     };
     match block {
         Block::Wait(until, _) => state.block(id, until, cont),

@@ -52,6 +52,9 @@ impl State {
 
     /// Puts a thread into the queues of what it waits for.
     pub(crate) fn join_queues(&mut self, id: ThreadId, until: Until) -> Result<(), Error> {
+        if let Until::Always | Until::Resolved(_) | Until::Pending(_) = until {
+            return Ok(());
+        }
         let ticket = self.ticket();
         let thread = self.thread_mut(id)?;
         thread.ticket = ticket;
@@ -79,6 +82,9 @@ impl State {
 
     /// Takes a thread out of the queues of what it waited for.
     pub(crate) fn leave_queues(&mut self, id: ThreadId, until: Until) -> Result<(), Error> {
+        if let Until::Always | Until::Resolved(_) | Until::Pending(_) = until {
+            return Ok(());
+        }
         let thread = self.thread(id)?;
         let (inst, ticket) = (thread.inst, thread.ticket);
         match until {

@@ -20,13 +20,15 @@ pub(crate) enum Run {
 
 /// A suspended run: the whole core stack, as a value.
 #[derive(Debug)]
-pub(crate) enum Suspended {
-    Frames(wasmi::ResumableCallHostTrap),
-    /// The slice of fuel is over.
-    OutOfFuel(wasmi::ResumableCallOutOfFuel),
-    /// The host function was the outermost frame, called directly or by a tail call: nothing is
-    /// left of the stack, and its results are the call's results.
-    Empty,
+pub(crate) struct Suspended {
+    /// `Finished` when nothing is left of the stack: the host function was the outermost frame,
+    /// called directly or by a tail call, and its results are the call's results.
+    ///
+    /// Boxed, since a value of this size is not to be moved often; the box is used again when the
+    /// run is suspended again.
+    stack: Box<wasmi::ResumableCall>,
+    /// How many results the run will have.
+    results: u8,
 }
 
 /// What a host function did.
@@ -67,70 +69,80 @@ pub(crate) fn call(
     debug_assert!(results <= 1);
     let mut out = [CoreVal::I32(0)];
     let run = func.call_resumable(&mut *cx, args, &mut out[..results]);
-    settle(cx, run, &mut out[..results])
+    settle(cx, run, &mut out[..results], None)
 }
 
-/// Resumes a suspended run with the results of the host function that suspended it; it has
-/// `results` (0 or 1) of its own.
+/// Resumes a suspended run with the results of the host function that suspended it.
 pub(crate) fn resume(
     cx: &mut Context<'_>,
     suspended: Suspended,
     values: &[CoreVal],
-    results: usize,
 ) -> Result<Run, Error> {
-    debug_assert!(results <= 1);
+    use wasmi::ResumableCall;
+    let Suspended { mut stack, results } = suspended;
     let mut out = [CoreVal::I32(0)];
-    match suspended {
-        Suspended::Empty => Ok(Run::Done(values.first().cloned())),
-        Suspended::Frames(frames) => {
-            let run = frames.resume(&mut *cx, values, &mut out[..results]);
-            settle(cx, run, &mut out[..results])
-        }
-        Suspended::OutOfFuel(rest) => {
+    let out = &mut out[..usize::from(results)];
+    let run = match std::mem::replace(&mut *stack, ResumableCall::Finished) {
+        ResumableCall::Finished => return Ok(Run::Done(values.first().cloned())),
+        ResumableCall::HostTrap(frames) => frames.resume(&mut *cx, values, out),
+        ResumableCall::OutOfFuel(rest) => {
             refuel(cx, rest.required_fuel())?;
-            let run = rest.resume(&mut *cx, &mut out[..results]);
-            settle(cx, run, &mut out[..results])
+            rest.resume(&mut *cx, out)
         }
-    }
+    };
+    settle(cx, run, out, Some(stack))
 }
 
-/// Follows a run through the ends of its fuel slices to its end, its suspension, or its error.
+/// Follows a run through the ends of its fuel slices to its end, its suspension, or its error;
+/// `place` is where its stack was kept before.
 fn settle(
     cx: &mut Context<'_>,
     mut run: Result<wasmi::ResumableCall, wasmi::Error>,
     out: &mut [CoreVal],
+    place: Option<Box<wasmi::ResumableCall>>,
 ) -> Result<Run, Error> {
-    loop {
-        match run {
-            Ok(wasmi::ResumableCall::Finished) => return Ok(Run::Done(out.first().cloned())),
-            Ok(wasmi::ResumableCall::OutOfFuel(rest)) if cx.data().fuel.suspends() => {
+    use wasmi::ResumableCall;
+    let stack = loop {
+        let call = match run {
+            Ok(call) => call,
+            Err(error) if is_leave(&error) => match cx.data_mut().abort.take() {
+                Some(error) => return Err(error),
+                None => break ResumableCall::Finished,
+            },
+            Err(error) => return Err(core_error(cx.data_mut(), &error)),
+        };
+        match &call {
+            ResumableCall::Finished => return Ok(Run::Done(out.first().cloned())),
+            ResumableCall::HostTrap(frames) => match cx.data_mut().abort.take() {
+                Some(error) => return Err(error),
+                None if is_leave(frames.host_error()) => break call,
+                None => return Err(bug!("unknown host error: {}", frames.host_error())),
+            },
+            ResumableCall::OutOfFuel(_) if cx.data().fuel.suspends() => {
                 let state = cx.data_mut();
                 state.fuel.slice_over = true;
                 state.pending = Some(Block::Paused(Then::NextSlice));
-                return Ok(Run::Suspended(Suspended::OutOfFuel(rest)));
+                break call;
             }
-            Ok(wasmi::ResumableCall::OutOfFuel(rest)) => {
-                refuel(cx, rest.required_fuel())?;
-                run = rest.resume(&mut *cx, out);
-            }
-            Ok(wasmi::ResumableCall::HostTrap(frames)) => {
-                return match cx.data_mut().abort.take() {
-                    Some(error) => Err(error),
-                    None if is_leave(frames.host_error()) => {
-                        Ok(Run::Suspended(Suspended::Frames(frames)))
-                    }
-                    None => Err(bug!("unknown host error: {}", frames.host_error())),
-                };
-            }
-            Err(error) if is_leave(&error) => {
-                return match cx.data_mut().abort.take() {
-                    Some(error) => Err(error),
-                    None => Ok(Run::Suspended(Suspended::Empty)),
-                };
-            }
-            Err(error) => return Err(core_error(cx.data_mut(), &error)),
+            ResumableCall::OutOfFuel(_) => {}
         }
-    }
+        let ResumableCall::OutOfFuel(rest) = call else {
+            return Err(bug!("a run that goes on is not out of fuel"));
+        };
+        refuel(cx, rest.required_fuel())?;
+        run = rest.resume(&mut *cx, out);
+    };
+    let stack = match place {
+        Some(mut place) => {
+            *place = stack;
+            place
+        }
+        None => Box::new(stack),
+    };
+    Ok(Run::Suspended(Suspended {
+        stack,
+        results: out.len() as u8,
+    }))
 }
 
 fn is_leave(error: &wasmi::Error) -> bool {

@@ -15,7 +15,7 @@
 //! A polled thread runs on top of the driver's native stack and leaves its own blocked calls to
 //! the same driver, so that nesting costs data and no native stack.
 
-use super::{Event, State, StoreInner, depth};
+use super::{Event, State, StoreInner, TakenStore, depth};
 use crate::abi::canon_lift::CoreFrame;
 use crate::abi::canon_lower::Lowered;
 use crate::abi::component_instances::InstanceId;
@@ -157,18 +157,30 @@ pub(crate) fn run(
     attempted: &'static str,
     first: impl FnOnce(&mut Context<'_>) -> Result<Flow, Error>,
 ) -> Result<Driven, Error> {
+    match store.take() {
+        Some(taken) => run_taken(taken, base, first),
+        None => Err(store.busy(attempted, base.at)),
+    }
+}
+
+/// As [`run`], with the engine's store in hand.
+fn run_taken(
+    mut taken: TakenStore<'_>,
+    base: &Base,
+    first: impl FnOnce(&mut Context<'_>) -> Result<Flow, Error>,
+) -> Result<Driven, Error> {
     let _run = depth::Run::begin()?;
-    let flow = store.enter(attempted, base.at, |cx| {
-        cx.data_mut().begin_entry();
-        cx.data_mut().may_wait = base.yields;
-        begin_fuel(cx, base)?;
-        let flow = caught(cx, first).map_err(|error| cx.data_mut().unwind(error));
-        if !matches!(flow, Ok(Flow::Paused)) {
-            end_fuel(cx, base);
-        }
-        flow
-    })??;
-    match flow {
+    let store = taken.store();
+    let cx = &mut taken.context();
+    cx.data_mut().begin_entry();
+    cx.data_mut().may_wait = base.yields;
+    begin_fuel(cx, base)?;
+    let flow = caught(cx, first).map_err(|error| cx.data_mut().unwind(error));
+    if !matches!(flow, Ok(Flow::Paused)) {
+        end_fuel(cx, base);
+    }
+    drop(taken);
+    match flow? {
         Flow::Returned => Ok(Driven::Done),
         Flow::Paused => drive(store, base),
     }
@@ -213,7 +225,12 @@ pub(crate) fn run_in_background(
     base: Base,
     first: impl FnOnce(&mut Context<'_>) -> Result<Flow, Error>,
 ) {
-    match run(store, &base, "run a guest thread", first) {
+    let driven = run(store, &base, "run a guest thread", first);
+    end_in_background(store, base, driven);
+}
+
+fn end_in_background(store: &Rc<StoreInner>, base: Base, driven: Result<Driven, Error>) {
+    match driven {
         Ok(Driven::Done) => {}
         Ok(Driven::SliceOver) => go_on_later(store, base),
         Err(error) => fail_in_background(store, error),
@@ -617,12 +634,19 @@ fn is_stuck(error: &Error) -> bool {
     }
 }
 
-/// A guest thread that waits, as a task of the executor.
+/// What resumes a guest thread whenever it has waited and is ready, as a task of the executor.
 pub(crate) struct GuestThread {
     pub(crate) store: Weak<StoreInner>,
     pub(crate) thread: ThreadId,
-    /// The wait this task was made for; a thread that waits again has a new one.
-    pub(crate) wait: u32,
+    /// Which of the tasks of its thread this is; the last one is wanted.
+    pub(crate) number: u32,
+}
+
+impl GuestThread {
+    fn is_wanted(&self, state: &State) -> bool {
+        let thread = state.threads.get(self.thread);
+        thread.is_some_and(|thread| thread.runners == self.number)
+    }
 }
 
 impl Future for GuestThread {
@@ -638,30 +662,35 @@ impl Future for GuestThread {
         };
         let mut core = taken.context();
         let state = core.data_mut();
-        if state
-            .threads
-            .get(self.thread)
-            .is_none_or(|thread| thread.wait != self.wait)
-        {
+        if !self.is_wanted(state) {
             return Poll::Ready(());
         }
         if !state.is_ready(self.thread) {
             state.pass_on(self.thread);
             return Poll::Pending;
         }
-        let thread = self.thread;
-        if !store.driver.active.get() {
-            let call = state.root_call(thread);
+        // One that is paused is wanted, and woken when it ends.
+        let mut wanted = true;
+        let resume = |cx: &mut Context<'_>| {
+            let flow = resume(cx, self.thread);
+            wanted = self.is_wanted(cx.data());
+            flow
+        };
+        if store.driver.active.get() {
+            // The driver beneath us goes on with whatever this run leaves on the native stack.
+            let flow = caught(&mut taken.context(), resume);
             drop(taken);
-            run_in_background(&store, Base::turn(call), |cx| resume(cx, thread));
-            return Poll::Ready(());
+            if let Err(error) = flow {
+                store.driver.failed.set(Some(error));
+            }
+        } else {
+            let base = Base::turn(state.root_call(self.thread));
+            let driven = run_taken(taken, &base, resume);
+            end_in_background(&store, base, driven);
         }
-        // The driver beneath us goes on with whatever this run leaves on the native stack.
-        let flow = caught(&mut taken.context(), |cx| resume(cx, thread));
-        drop(taken);
-        if let Err(error) = flow {
-            store.driver.failed.set(Some(error));
+        match wanted {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
         }
-        Poll::Ready(())
     }
 }

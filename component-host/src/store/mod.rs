@@ -389,7 +389,11 @@ pub(crate) struct TakenStore<'a> {
     core: Option<Box<CoreStore>>,
 }
 
-impl TakenStore<'_> {
+impl<'a> TakenStore<'a> {
+    pub(crate) fn store(&self) -> &'a Rc<StoreInner> {
+        self.store
+    }
+
     pub(crate) fn context(&mut self) -> Context<'_> {
         use crate::engine::AsContextMut as _;
         match &mut self.core {
@@ -409,7 +413,7 @@ impl Drop for TakenStore<'_> {
         core.data_mut().begin_destructors();
         // While a run is paused, what it left waits: foreign code must not find the store free.
         let state = core.data_mut();
-        let aftermath = match state.is_paused() || state.aftermath.is_empty() {
+        let aftermath = match state.aftermath.is_empty() || state.is_paused() {
             true => None,
             false => Some(std::mem::take(&mut state.aftermath)),
         };
@@ -423,6 +427,9 @@ impl Drop for TakenStore<'_> {
         }
         for signal in quiet.iter().filter_map(Weak::upgrade) {
             signal.set();
+        }
+        if self.store.waiting.borrow().is_empty() {
+            return;
         }
         // Rule 2: taken out first, then woken.
         let waiting = std::mem::take(&mut *self.store.waiting.borrow_mut());

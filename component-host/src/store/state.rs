@@ -14,7 +14,7 @@ use crate::abi::resource_state::ResourceImpl;
 use crate::abi::stream_state::{End, EndId, EndState};
 use crate::abi::subtask_state::{Callee, Subtask};
 use crate::abi::tasks::{Caller, Task};
-use crate::abi::threads::{Block, Thread, ThreadId, ThreadState};
+use crate::abi::threads::{Block, Thread, ThreadId};
 use crate::abi::turns::Turns;
 use crate::abi::waitable_state::WaitableSet;
 use crate::arena::Arena;
@@ -484,14 +484,11 @@ impl State {
             .collect();
         for id in threads {
             if let Some(Thread {
-                state:
-                    ThreadState::Waiting {
-                        task: Some(task), ..
-                    },
+                runner: Some(runner),
                 ..
             }) = self.threads.remove(id)
             {
-                self.aftermath.abort(task);
+                self.aftermath.abort(runner);
             }
         }
         let tasks: Vec<_> = self
