@@ -297,7 +297,7 @@ impl<T> JoinHandle<T> {
         let slot = self.task.slot();
         if slot.state().has(State::LIVE) {
             let waiter = self.set_waiter(Waiter::Nobody);
-            slot.update(|state| state.without(State::HANDLE));
+            slot.update(State::without_handle);
             // Foreign code, which may end the task: the slot is not ours any more.
             drop(waiter);
         } else {

@@ -97,6 +97,11 @@ impl State {
         self.without(GONE).with(Self::ENDING).with(Self::VALUE)
     }
 
+    /// The state without anybody who would take the outcome.
+    pub(crate) const fn without_handle(self) -> Self {
+        self.without(Self::HANDLE.with(Self::MEMBER))
+    }
+
     /// The state in the ready list, made the state on the stack.
     #[inline(always)]
     pub(crate) const fn polled(self) -> Self {

@@ -146,9 +146,10 @@ unsafe fn poll<F: Future>(slot: Slot, entered: &mut Entered<'_>) -> Polled {
     };
     if needs_drop::<F>() {
         entered.leave(slot);
-        slot.update(|state| state.without(State::FUTURE));
-        // SAFETY: the bit was cleared: nobody else drops it, and it is not used again.
+        // FUTURE is not cleared first: a write to a part of the state would hold up the next read of
+        // the whole. SAFETY: it is still POLLING: nobody else drops it, and it is not used again.
         if let Err(payload) = catch(|| unsafe { ptr::drop_in_place(place) }) {
+            slot.update(|state| state.without(State::FUTURE));
             slot.put_panic(payload);
             return Polled::Panicked;
         }
@@ -503,7 +504,6 @@ impl<T> Owned<T> {
     /// Takes a task back that was lent to a set of tasks that return this (rule 5).
     pub(crate) fn reclaim(slot: Slot) -> Self {
         debug_assert!(slot.state().has(State::MEMBER), "rule 5");
-        slot.update(|state| state.without(State::MEMBER));
         Self {
             slot,
             _output: PhantomData,

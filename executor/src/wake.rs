@@ -132,7 +132,7 @@ impl Slot {
         if self.is_unshared() {
             self.free();
         } else {
-            self.update(|state| state.without(State::HANDLE));
+            self.update(State::without_handle);
             self.retire_shared();
         }
     }
