@@ -572,7 +572,9 @@ impl Core {
                     }
                 }
             };
-            entered.enter_after(slot, after);
+            if self.running.replace(Some(after)) != Some(slot) {
+                entered.enter_again();
+            }
             slot = after;
         }
         entered.leave(slot);
@@ -816,14 +818,11 @@ pub(crate) struct Entered<'a> {
 }
 
 impl Entered<'_> {
-    /// Makes this the poll of another task.
+    /// Begins another poll when this one has ended.
     #[inline(always)]
-    fn enter_after(&mut self, before: Slot, slot: Slot) {
-        let core = self.core;
-        if core.running.replace(Some(slot)) != Some(before) {
-            core.polls.set(core.polls.get() + 1);
-            self.mark = Mark::new();
-        }
+    fn enter_again(&mut self) {
+        self.core.polls.set(self.core.polls.get() + 1);
+        self.mark = Mark::new();
     }
 
     /// Ends the poll of this task, if it has not ended; the phases that it left in force are

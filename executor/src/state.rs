@@ -114,6 +114,12 @@ impl State {
         self.0 & (3 << Self::DOOM | Self::WOKEN.with(Self::GROUPED).0) == Self::WOKEN.0
     }
 
+    /// The state on the stack and woken, made the state in the ready list.
+    #[inline(always)]
+    pub(crate) const fn queued_again(self) -> Self {
+        Self(self.0 ^ Self::POLLING.with(Self::WOKEN).with(Self::QUEUED).0)
+    }
+
     #[inline(always)]
     pub(crate) const fn is_grouped(self) -> bool {
         !BARE && self.has(Self::GROUPED)

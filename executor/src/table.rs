@@ -276,10 +276,13 @@ impl Table {
     #[must_use]
     pub(crate) fn end_poll(&self, slot: Slot) -> bool {
         let state = slot.state();
-        let rest = state.without(State::POLLING.with(State::WOKEN));
         if state.is_merely_woken() {
-            self.queue_alone(slot, rest);
-        } else if state.is_doomed() {
+            slot.enter(state.queued_again(), self.polls.get());
+            self.link(slot);
+            return true;
+        }
+        let rest = state.without(State::POLLING.with(State::WOKEN));
+        if state.is_doomed() {
             return false;
         } else if state.has(State::WOKEN) {
             self.queue(slot, rest);
