@@ -13,7 +13,7 @@ use super::threads::{Continuation, Entry, Flow, ThreadId, Until, park, start};
 use super::values::{lift_flat_values, lower_flat_values};
 use super::waitable_state::{EventCode, EventTuple, SetId};
 use crate::component::definitions::StringEncoding;
-use crate::engine::{self, Context, CoreFunc, CoreMemory, CoreVal, Run, Suspended};
+use crate::engine::{self, Context, CoreFunc, CoreMemory, CoreVal, Run};
 use crate::error::{Error, bug, trap_if};
 use crate::origin::CoreOrigin;
 use crate::store::drive::SyncCall;
@@ -286,9 +286,6 @@ pub(crate) fn after_run(
     mut frame: CoreFrame,
     mut run: Run,
 ) -> Result<Flow, Error> {
-    if let Run::Suspended(stack) = run {
-        return after_suspension(cx, thread, frame, stack);
-    }
     let Some(task_id) = cx.data().thread(thread)?.task else {
         return Err(bug!("an implicit thread has no task"));
     };
@@ -296,7 +293,7 @@ pub(crate) fn after_run(
     loop {
         let result = match run {
             Run::Done(result) => result,
-            Run::Suspended(stack) => return after_suspension(cx, thread, frame, stack),
+            Run::Suspended(stack) => return park(cx, thread, stack, frame),
         };
         if frame == CoreFrame::Thread {
             let state = cx.data_mut();
@@ -321,19 +318,6 @@ pub(crate) fn after_run(
         state.exit_implicit_thread(task_id, thread)?;
         state.pop_native(thread)?;
         return Ok(Flow::Returned);
-    }
-}
-
-/// What follows when a core function was suspended: the built-in that did it says until when.
-fn after_suspension(
-    cx: &mut Context<'_>,
-    thread: ThreadId,
-    frame: CoreFrame,
-    stack: Suspended,
-) -> Result<Flow, Error> {
-    match cx.data_mut().pending.take() {
-        Some(block) => park(cx, thread, stack, frame, block),
-        None => Err(bug!("a thread was suspended without saying until when")),
     }
 }
 

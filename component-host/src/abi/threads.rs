@@ -29,7 +29,7 @@ use super::waitable_state::{SetId, WaitableId};
 use crate::arena::Id;
 use crate::component::definitions::Name;
 use crate::config::FUEL_PER_SUSPENSION;
-use crate::engine::{self, Context, CoreFunc, CoreVal, Suspended};
+use crate::engine::{self, Context, CoreFunc, CoreVal, Run, Suspended};
 use crate::error::{Error, bug};
 use crate::origin::CoreOrigin;
 use crate::store::State;
@@ -241,6 +241,7 @@ impl State {
     }
 
     /// `Thread.start_waiting`: a task of the executor resumes the thread when it is ready.
+    #[inline(always)]
     fn start_waiting(
         &mut self,
         id: ThreadId,
@@ -310,6 +311,8 @@ impl State {
     }
 
     /// The current thread blocks: it leaves the native stack and waits.
+    // Inlined, as `start_waiting`, so that the continuation is made where it stays.
+    #[inline(always)]
     pub(crate) fn block(
         &mut self,
         id: ThreadId,
@@ -408,13 +411,23 @@ fn go_on(cx: &mut Context<'_>, id: ThreadId, cont: Continuation) -> Result<Flow,
             }
             Entered::Called(run) => after_run(cx, id, CoreFrame::Callee, run),
         },
-        Continuation::Core { stack, then, frame } => match finish(cx, then)? {
-            Finish::Value(value) => {
-                let run = engine::resume(cx, stack, value.as_slice())?;
-                after_run(cx, id, frame, run)
+        Continuation::Core { stack, then, frame } => {
+            let resumed = match then {
+                // As `finish` says, for what guests do most often.
+                Then::Yield => engine::resume(cx, stack, &[CoreVal::I32(0)]),
+                then => match finish(cx, then)? {
+                    Finish::Value(value) => engine::resume(cx, stack, value.as_slice()),
+                    Finish::Block(block) => {
+                        cx.data_mut().pending = Some(block);
+                        return park(cx, id, stack, frame);
+                    }
+                },
+            };
+            match resumed? {
+                Run::Suspended(stack) => park(cx, id, stack, frame),
+                Run::Done(result) => after_run(cx, id, frame, Run::Done(result)),
             }
-            Finish::Block(block) => park(cx, id, stack, frame, block),
-        },
+        }
         Continuation::Start { func, arg } => {
             let run = engine::call(cx, func, &[arg], 0)?;
             after_run(cx, id, CoreFrame::Thread, run)
@@ -426,31 +439,32 @@ fn go_on(cx: &mut Context<'_>, id: ThreadId, cont: Continuation) -> Result<Flow,
     }
 }
 
-/// Keeps the core stack of a thread that a built-in suspended.
+/// Keeps the core stack of a thread that a built-in suspended, which says in the state until when.
 pub(crate) fn park(
     cx: &mut Context<'_>,
     id: ThreadId,
     stack: Suspended,
     frame: CoreFrame,
-    block: Block,
 ) -> Result<Flow, Error> {
     let state = cx.data_mut();
-    let (Block::Wait(_, then) | Block::Suspend(then) | Block::Paused(then)) = &block;
-    let cont = Continuation::Core {
-        stack,
-        then: *then,
-        frame,
-    };
-    match block {
-        Block::Wait(until, _) => state.block(id, until, cont),
-        Block::Suspend(_) => {
+    // Taken apart where it is: copied as a whole, it would be read before it is written.
+    let cont = |then| Continuation::Core { stack, then, frame };
+    match state.pending {
+        Some(Block::Wait(until, then)) => {
+            state.pending = None;
+            state.block(id, until, cont(then))
+        }
+        Some(Block::Suspend(then)) => {
+            state.pending = None;
             state.pop_native(id)?;
-            state.thread_mut(id)?.state = ThreadState::Suspended(cont);
+            state.thread_mut(id)?.state = ThreadState::Suspended(cont(then));
             Ok(Flow::Returned)
         }
-        Block::Paused(_) => {
-            state.thread_mut(id)?.state = ThreadState::Paused(cont);
+        Some(Block::Paused(then)) => {
+            state.pending = None;
+            state.thread_mut(id)?.state = ThreadState::Paused(cont(then));
             Ok(Flow::Paused)
         }
+        None => Err(bug!("a thread was suspended without saying until when")),
     }
 }

@@ -68,8 +68,15 @@ pub(crate) fn call(
 ) -> Result<Run, Error> {
     debug_assert!(results <= 1);
     let mut out = [CoreVal::I32(0)];
-    let run = func.call_resumable(&mut *cx, args, &mut out[..results]);
-    settle(cx, run, &mut out[..results], None)
+    let out = &mut out[..results];
+    let mut run = func.call_resumable(&mut *cx, args, out);
+    match settle(cx, &mut run, out)? {
+        Some(result) => Ok(Run::Done(result)),
+        None => Ok(Run::Suspended(Suspended {
+            stack: Box::new(run.unwrap_or(wasmi::ResumableCall::Finished)),
+            results: results as u8,
+        })),
+    }
 }
 
 /// Resumes a suspended run with the results of the host function that suspended it.
@@ -82,7 +89,7 @@ pub(crate) fn resume(
     let Suspended { mut stack, results } = suspended;
     let mut out = [CoreVal::I32(0)];
     let out = &mut out[..usize::from(results)];
-    let run = match std::mem::replace(&mut *stack, ResumableCall::Finished) {
+    let mut run = match *stack {
         ResumableCall::Finished => return Ok(Run::Done(values.first().cloned())),
         ResumableCall::HostTrap(frames) => frames.resume(&mut *cx, values, out),
         ResumableCall::OutOfFuel(rest) => {
@@ -90,59 +97,59 @@ pub(crate) fn resume(
             rest.resume(&mut *cx, out)
         }
     };
-    settle(cx, run, out, Some(stack))
+    match settle(cx, &mut run, out)? {
+        Some(result) => Ok(Run::Done(result)),
+        None => {
+            *stack = run.unwrap_or(ResumableCall::Finished);
+            Ok(Run::Suspended(Suspended { stack, results }))
+        }
+    }
 }
 
-/// Follows a run through the ends of its fuel slices to its end, its suspension, or its error;
-/// `place` is where its stack was kept before.
+/// Follows a run through the ends of its fuel slices to its end, its suspension, or its error. It
+/// is left where it is when it is suspended, and then nothing is returned.
 fn settle(
     cx: &mut Context<'_>,
-    mut run: Result<wasmi::ResumableCall, wasmi::Error>,
+    run: &mut Result<wasmi::ResumableCall, wasmi::Error>,
     out: &mut [CoreVal],
-    place: Option<Box<wasmi::ResumableCall>>,
-) -> Result<Run, Error> {
+) -> Result<Option<Option<CoreVal>>, Error> {
     use wasmi::ResumableCall;
-    let stack = loop {
-        let call = match run {
-            Ok(call) => call,
-            Err(error) if is_leave(&error) => match cx.data_mut().abort.take() {
-                Some(error) => return Err(error),
-                None => break ResumableCall::Finished,
-            },
-            Err(error) => return Err(core_error(cx.data_mut(), &error)),
-        };
-        match &call {
-            ResumableCall::Finished => return Ok(Run::Done(out.first().cloned())),
-            ResumableCall::HostTrap(frames) => match cx.data_mut().abort.take() {
-                Some(error) => return Err(error),
-                None if is_leave(frames.host_error()) => break call,
-                None => return Err(bug!("unknown host error: {}", frames.host_error())),
-            },
-            ResumableCall::OutOfFuel(_) if cx.data().fuel.suspends() => {
+    loop {
+        let rest = match run {
+            Ok(ResumableCall::Finished) => return Ok(Some(out.first().cloned())),
+            Ok(ResumableCall::HostTrap(frames)) => {
+                let state = cx.data_mut();
+                return match state.abort.take() {
+                    Some(error) => Err(error),
+                    None if state.pending.is_some() || is_leave(frames.host_error()) => Ok(None),
+                    None => Err(bug!("unknown host error: {}", frames.host_error())),
+                };
+            }
+            Ok(ResumableCall::OutOfFuel(_)) if cx.data().fuel.suspends() => {
                 let state = cx.data_mut();
                 state.fuel.slice_over = true;
                 state.pending = Some(Block::Paused(Then::NextSlice));
-                break call;
+                return Ok(None);
             }
-            ResumableCall::OutOfFuel(_) => {}
-        }
-        let ResumableCall::OutOfFuel(rest) = call else {
-            return Err(bug!("a run that goes on is not out of fuel"));
+            Ok(rest @ ResumableCall::OutOfFuel(_)) => {
+                std::mem::replace(rest, ResumableCall::Finished)
+            }
+            Err(error) if is_leave(error) => {
+                return match cx.data_mut().abort.take() {
+                    Some(error) => Err(error),
+                    None => {
+                        *run = Ok(ResumableCall::Finished);
+                        Ok(None)
+                    }
+                };
+            }
+            Err(error) => return Err(core_error(cx.data_mut(), error)),
         };
-        refuel(cx, rest.required_fuel())?;
-        run = rest.resume(&mut *cx, out);
-    };
-    let stack = match place {
-        Some(mut place) => {
-            *place = stack;
-            place
+        if let ResumableCall::OutOfFuel(rest) = rest {
+            refuel(cx, rest.required_fuel())?;
+            *run = rest.resume(&mut *cx, out);
         }
-        None => Box::new(stack),
-    };
-    Ok(Run::Suspended(Suspended {
-        stack,
-        results: out.len() as u8,
-    }))
+    }
 }
 
 fn is_leave(error: &wasmi::Error) -> bool {

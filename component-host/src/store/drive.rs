@@ -355,12 +355,14 @@ pub(crate) fn run_when_free(
 
 /// Runs guest code; a panic of ours becomes an error, so that what it left is unwound like any
 /// other failure.
+#[inline(always)]
 fn caught(
     cx: &mut Context<'_>,
     run: impl FnOnce(&mut Context<'_>) -> Result<Flow, Error>,
 ) -> Result<Flow, Error> {
-    match catch_unwind(AssertUnwindSafe(|| run(cx))) {
-        Ok(flow) => flow,
+    let mut flow = Ok(Flow::Returned);
+    match catch_unwind(AssertUnwindSafe(|| flow = run(cx))) {
+        Ok(()) => flow,
         Err(payload) => Err(Error::new(ErrorKind::Bug(panic_text(payload)))),
     }
 }
@@ -376,7 +378,7 @@ fn begin_fuel(cx: &mut Context<'_>, base: &Base) -> Result<(), Error> {
 fn end_fuel(cx: &mut Context<'_>, base: &Base) {
     if let Some(call) = &base.call {
         let unused = cx.get_fuel().unwrap_or(0);
-        call.meter.set(Some(cx.data_mut().fuel.end(unused)));
+        call.meter.set(Some(cx.data().fuel.end(unused)));
     }
 }
 

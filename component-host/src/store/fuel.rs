@@ -92,9 +92,11 @@ impl Fuel {
     }
 
     /// Ends an entry of which the engine has `unused` units left.
-    pub(crate) fn end(&mut self, unused: u64) -> Meter {
-        self.meter.left = self.meter.left.saturating_add(unused);
-        self.meter
+    pub(crate) fn end(&self, unused: u64) -> Meter {
+        Meter {
+            left: self.meter.left.saturating_add(unused),
+            deadline: self.meter.deadline,
+        }
     }
 
     /// Whether a run whose slice is over is to be suspended.
