@@ -256,9 +256,9 @@ fn a_call_allocates_what_it_passes_and_little_more() {
         ("to-host-mixed", 72),
         ("to-host-string", 500),
         ("to-host-list", 1000),
-        ("from-host-add", 336),
-        ("from-host-add-of-vals", 528),
-        ("from-host-string", 836),
+        ("from-host-add", 248),
+        ("from-host-add-of-vals", 376),
+        ("from-host-string", 748),
         ("yield", 224),
     ];
     let grown: Vec<_> = found
