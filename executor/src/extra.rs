@@ -2,7 +2,6 @@
 //!
 //! Most tasks have none of it and pay for none of it: their slot says `NO_EXTRA`.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -12,6 +11,7 @@ use crate::group::GroupTable;
 use crate::ids::GroupId;
 use crate::join_set::Ends;
 use crate::list::{Chain, Linked, Links, List};
+use crate::name::TaskName;
 use crate::schedule::Shuffler;
 use crate::task::{Key, Slot};
 
@@ -54,14 +54,14 @@ pub(crate) trait End {
 pub(crate) struct Extra {
     /// The task, if it is of one.
     slot: Option<Slot>,
-    pub(crate) name: Option<Cow<'static, str>>,
+    pub(crate) name: Option<TaskName>,
     pub(crate) group: Option<u32>,
     links: [Links; 2],
     pub(crate) waiter: Waiter,
 }
 
 impl Extra {
-    pub(crate) fn new(slot: Slot, name: Option<Cow<'static, str>>, group: Option<u32>) -> Self {
+    pub(crate) fn new(slot: Slot, name: Option<TaskName>, group: Option<u32>) -> Self {
         Self {
             slot: Some(slot),
             name,

@@ -280,6 +280,7 @@ mod extra;
 mod ids;
 mod limits;
 mod list;
+mod name;
 mod remote;
 mod state;
 #[cfg(vestibule_tsan)]
@@ -303,6 +304,7 @@ pub use ids::TaskId;
 pub use join::{AbortOnDrop, JoinError, JoinHandle};
 pub use join_set::JoinSet;
 pub use local_waker::LocalWaker;
+pub use name::TaskName;
 pub use panics::PanicPolicy;
 pub use park::{CannotPark, NoPark, Park, ThreadPark};
 pub use phase::{OnBlock, Phase, PhaseGuard, PhaseInfo, PhaseKind};

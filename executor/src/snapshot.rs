@@ -209,7 +209,7 @@ impl Core {
             }
             tasks.push(TaskInfo {
                 id,
-                name: extra.and_then(|extra| extra.name.clone()),
+                name: extra.and_then(|extra| Some(extra.name.as_ref()?.to_cow())),
                 group: extra
                     .and_then(|extra| extra.group)
                     .and_then(|group| extras.groups.name_at(group)),

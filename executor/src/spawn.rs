@@ -1,6 +1,5 @@
 //! Spawns tasks on the owner's thread.
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
@@ -12,6 +11,7 @@ use futures_task::{FutureObj, LocalFutureObj, LocalSpawn, Spawn};
 use crate::core::Core;
 use crate::group::Group;
 use crate::join::JoinHandle;
+use crate::name::TaskName;
 use crate::refusal::{Op, Reason, Refused};
 use crate::table::NewTask;
 use crate::task::with_weak;
@@ -77,7 +77,7 @@ pub struct TaskBuilder {
 /// What a task is called, and where it belongs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Whom {
-    name: Option<Cow<'static, str>>,
+    name: Option<TaskName>,
     group: Option<Group>,
 }
 
@@ -103,7 +103,7 @@ impl TaskBuilder {
     }
 
     /// Sets the name that refusals and hooks quote.
-    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+    pub fn name(mut self, name: impl Into<TaskName>) -> Self {
         self.whom.name = Some(name.into());
         self
     }

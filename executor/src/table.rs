@@ -19,6 +19,7 @@ use std::rc::Rc;
 
 use crate::extra::{Extra, Extras, Waiter};
 use crate::ids::GroupId;
+use crate::name::TaskName;
 use crate::schedule::Shuffler;
 use crate::state::{Source, State};
 use crate::task::{Arena, Birth, NO_EXTRA, Owned, Slot};
@@ -33,7 +34,7 @@ pub(crate) enum Doom {
 
 /// What is known of a new task besides its future.
 pub(crate) struct NewTask {
-    pub(crate) name: Option<Cow<'static, str>>,
+    pub(crate) name: Option<TaskName>,
     pub(crate) group: Option<GroupId>,
     pub(crate) deferred: bool,
     pub(crate) spawned_at: &'static Location<'static>,
@@ -395,7 +396,8 @@ impl Table {
         if slot.extra() == NO_EXTRA {
             return None;
         }
-        self.extras.borrow().get(slot.extra()).name.clone()
+        let extras = self.extras.borrow();
+        Some(extras.get(slot.extra()).name.as_ref()?.to_cow())
     }
 
     /// Sets who is woken when the task ends; returns who was, to be dropped with nothing

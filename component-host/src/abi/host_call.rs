@@ -119,7 +119,7 @@ fn spawn(
     host: &Rc<HostFunc>,
 ) -> Result<(), Error> {
     let state = cx.data_mut();
-    let name = host.name.to_string();
+    let name = host.name.clone();
     let task = HostTask {
         store: state.store.clone(),
         subtask: id,

@@ -14,6 +14,7 @@ fn what_is_made_for_other_threads_can_be_sent_there() {
     is_send_and_sync::<RemoteJoinHandle<i32>>();
     is_send_and_sync::<Refused>();
     is_send_and_sync::<TaskId>();
+    is_send_and_sync::<TaskName>();
     is_send_and_sync::<Stalled>();
     is_send_and_sync::<Tick>();
     is_send_and_sync::<Watchdog>();
@@ -40,6 +41,7 @@ fn everything_public_can_be_debugged() {
     is_debug::<RunUntil<std::future::Ready<()>>>();
     is_debug::<Watchdog>();
     is_debug::<LocalWaker>();
+    is_debug::<TaskName>();
 }
 
 #[test]

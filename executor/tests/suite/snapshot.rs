@@ -1,10 +1,12 @@
 //! Who waits for whom, and since when; and groups stepped one task at a time.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::task::Waker;
 
 use crate::common::{self, Gate, Log};
 use vestibule_executor::{
-    Executor, Phase, Reason, Refused, TaskId, TaskState, WakeSource, yield_now,
+    Executor, Phase, Reason, Refused, TaskId, TaskName, TaskState, WakeSource, yield_now,
 };
 
 #[test]
@@ -192,4 +194,34 @@ fn a_step_is_refused_where_a_tick_is() {
     let gone: Refused = group.step().unwrap_err();
     assert_eq!(gone.reason(), Reason::Closed);
     assert!(gone.to_string().starts_with("cannot step a group"));
+}
+
+#[test]
+fn a_task_may_be_named_by_any_kind_of_text() {
+    let executor = Executor::new();
+    let shared: Arc<str> = "shared".into();
+    let names: [TaskName; 4] = [
+        "literal".into(),
+        String::from("put together").into(),
+        Cow::Borrowed("borrowed").into(),
+        Arc::clone(&shared).into(),
+    ];
+    for name in names {
+        assert!(format!("{name} {name:?}").contains(name.as_str()));
+        let waits = std::future::pending::<()>();
+        drop(executor.task().name(name).spawn(waits).unwrap());
+    }
+    assert_eq!(
+        Arc::strong_count(&shared),
+        2,
+        "the task has the text itself"
+    );
+    let tasks = executor.snapshot().tasks;
+    let names: Vec<_> = tasks
+        .iter()
+        .filter_map(|task| task.name.as_deref())
+        .collect();
+    assert_eq!(names, ["literal", "put together", "borrowed", "shared"]);
+    drop(executor);
+    assert_eq!(Arc::strong_count(&shared), 1);
 }
