@@ -9,6 +9,7 @@ use std::panic::Location;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use crate::chain::Chain;
 use crate::core::Core;
 use crate::extra::{Extra, Waiter};
 use crate::handle::Handle;
@@ -62,12 +63,9 @@ pub struct JoinSet<T> {
 }
 
 /// Who of a set has ended, and who wants to know.
-///
-/// The list runs through the slots: a task that has ended is in no other.
 #[derive(Default)]
 pub(crate) struct Ends {
-    head: Cell<Option<Slot>>,
-    tail: Cell<Option<Slot>>,
+    pub(crate) list: Chain,
     /// Somebody waits for the end of this one.
     awaited: Cell<Awaited>,
     waiter: Cell<Waiter>,
@@ -93,22 +91,10 @@ impl Ends {
         }
     }
 
-    /// Notes the end of a member.
-    #[inline]
-    pub(crate) fn push(&self, member: Slot) {
-        let tail = self.tail.replace(Some(member));
-        member.set_prev(tail);
-        member.set_next(None);
-        match tail {
-            Some(tail) => tail.set_next(Some(member)),
-            None => self.head.set(Some(member)),
-        }
-    }
-
     /// Notes the end of a member; returns whom to wake.
     #[must_use]
     pub(crate) fn note(&self, member: Slot) -> Waiter {
-        self.push(member);
+        self.list.push(member);
         if !self.is_awaited(member) {
             return Waiter::Nobody;
         }
@@ -116,32 +102,17 @@ impl Ends {
         self.waiter.take()
     }
 
-    /// Takes a member that has ended off the list.
-    #[inline]
-    fn unlink(&self, member: Slot) {
-        let (prev, next) = (member.prev(), member.next());
-        match prev {
-            Some(prev) => prev.set_next(next),
-            None => self.head.set(next),
-        }
-        match next {
-            Some(next) => next.set_prev(prev),
-            None => self.tail.set(prev),
-        }
-    }
-
     /// Takes the member off that ended first.
     #[inline]
     fn pop(&self) -> Option<Slot> {
-        let member = self.head.get()?;
-        self.unlink(member);
+        let member = self.list.first()?;
+        self.list.unlink_first(member);
         Some(member)
     }
 
     /// The member with this key, if it has ended.
     fn find(&self, key: Key) -> Option<Slot> {
-        std::iter::successors(self.head.get(), |slot| slot.next())
-            .find(|&slot| Key::of(slot) == key)
+        self.list.iter().find(|&slot| Key::of(slot) == key)
     }
 
     /// The task that waits for the end of this member, if it is one of this executor.
@@ -240,7 +211,7 @@ impl<T: 'static> JoinSet<T> {
     #[inline(never)]
     fn enlist(&mut self, slot: Slot) {
         if !slot.state().has(State::LIVE) {
-            return self.ends.push(slot);
+            return self.ends.list.push(slot);
         }
         let old = slot.with_core(|core| {
             if slot.has_extra() {
@@ -332,7 +303,7 @@ impl<T: 'static> JoinSet<T> {
                     return Poll::Pending;
                 }
             }
-            self.ends.unlink(slot);
+            self.ends.list.unlink(slot);
             self.members.pop_front();
             if let Some(next) = self.take(slot) {
                 return Poll::Ready(Some(next));
@@ -457,10 +428,9 @@ impl<T> Drop for JoinSet<T> {
 
 impl<T> fmt::Debug for JoinSet<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ended = std::iter::successors(self.ends.head.get(), |slot| slot.next());
         f.debug_struct("JoinSet")
             .field("tasks", &self.len)
-            .field("ended", &ended.count())
+            .field("ended", &self.ends.list.iter().count())
             .finish()
     }
 }

@@ -260,6 +260,7 @@ mod spawn;
 mod spawner;
 mod yield_now;
 
+mod chain;
 mod choices;
 mod core;
 mod drive;

@@ -17,6 +17,7 @@ use std::future::Future;
 use std::panic::Location;
 use std::rc::Rc;
 
+use crate::chain::Chain;
 use crate::extra::{Extra, Extras, Waiter};
 use crate::ids::GroupId;
 use crate::name::TaskName;
@@ -46,8 +47,7 @@ const FIRST_MAIN: u64 = 1 << 63;
 /// All tasks and groups of one executor.
 pub(crate) struct Table {
     pub(crate) arena: Arena,
-    head: Cell<Option<Slot>>,
-    tail: Cell<Option<Slot>>,
+    list: Chain,
     ready: Cell<usize>,
     live: Cell<usize>,
     next_number: Cell<u64>,
@@ -64,8 +64,7 @@ impl Table {
     pub(crate) fn new(arena: Arena, shuffler: Option<Shuffler>) -> Self {
         Self {
             arena,
-            head: Cell::new(None),
-            tail: Cell::new(None),
+            list: Chain::default(),
             ready: Cell::new(0),
             live: Cell::new(0),
             next_number: Cell::new(1),
@@ -200,7 +199,7 @@ impl Table {
     /// The first task in the list, if it was ready when the executor had begun `round` polls.
     #[inline(always)]
     pub(crate) fn first_ready(&self, round: u64) -> Option<Slot> {
-        self.head.get().filter(|head| head.since() <= round)
+        self.list.first().filter(|head| head.since() <= round)
     }
 
     /// The task to poll next of those that were ready when the executor had begun `round`
@@ -209,7 +208,7 @@ impl Table {
         let head = self.first_ready(round)?;
         match &self.shuffler {
             None => Some(head),
-            Some(shuffler) => Self::draw(head, round, shuffler),
+            Some(shuffler) => self.draw(round, shuffler),
         }
     }
 
@@ -218,12 +217,9 @@ impl Table {
     }
 
     #[inline(never)]
-    fn draw(head: Slot, round: u64, shuffler: &RefCell<Shuffler>) -> Option<Slot> {
+    fn draw(&self, round: u64, shuffler: &RefCell<Shuffler>) -> Option<Slot> {
         // Rule 4: the candidates are the list's beginning.
-        let candidates = || {
-            std::iter::successors(Some(head), |slot| slot.next())
-                .take_while(|slot| slot.since() <= round)
-        };
+        let candidates = || self.list.iter().take_while(|slot| slot.since() <= round);
         let chosen = shuffler.borrow_mut().below(candidates().count());
         candidates().nth(chosen)
     }
@@ -243,19 +239,14 @@ impl Table {
 
     /// Takes a ready task off the list for a poll (edge 2).
     pub(crate) fn begin_poll(&self, slot: Slot) {
-        self.unlink(slot);
+        self.list.unlink(slot);
         self.begin_unlinked(slot);
     }
 
     /// As [`begin_poll`](Self::begin_poll), for the first in the list.
     #[inline(always)]
     pub(crate) fn begin_first(&self, slot: Slot) {
-        debug_assert!(self.head.get() == Some(slot), "it is another one");
-        let next = slot.next();
-        self.head.set(next);
-        if next.is_none() {
-            self.tail.set(None);
-        }
+        self.list.unlink_first(slot);
         self.begin_unlinked(slot);
     }
 
@@ -324,7 +315,7 @@ impl Table {
         slot.set_extra(NO_EXTRA);
         slot.update(|state| state.ready().without(State::LIVE.with(State::SHARED)));
         self.live.set(self.live.get() - 1);
-        ends.push(slot);
+        ends.list.push(slot);
         true
     }
 
@@ -457,37 +448,15 @@ impl Table {
     /// Puts a slot at the end of the list.
     #[inline(always)]
     fn link(&self, slot: Slot) {
-        let tail = self.tail.replace(Some(slot));
-        slot.set_prev(tail);
-        slot.set_next(None);
-        match tail {
-            Some(tail) => tail.set_next(Some(slot)),
-            None => self.head.set(Some(slot)),
-        }
+        self.list.push(slot);
         self.ready.set(self.ready.get() + 1);
     }
 
     fn unqueue(&self, slot: Slot) {
-        self.unlink(slot);
+        self.list.unlink(slot);
         self.ready.set(self.ready.get() - 1);
         if slot.state().is_grouped() {
             self.unqueue_grouped(slot);
-        }
-    }
-
-    /// Takes a slot out of the list, wherever it is.
-    #[inline]
-    fn unlink(&self, slot: Slot) {
-        let next = slot.next();
-        // What was before the first one was taken off and may be free.
-        let prev = slot.prev().filter(|_| self.head.get() != Some(slot));
-        match prev {
-            Some(prev) => prev.set_next(next),
-            None => self.head.set(next),
-        }
-        match next {
-            Some(next) => next.set_prev(prev),
-            None => self.tail.set(prev),
         }
     }
 
