@@ -43,11 +43,13 @@ fn try_cases(by_default: u32, check: impl Fn(&Case) -> Result<(), TestCaseError>
     println!("VESTIBULE_SEED={seed}");
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    // With what the environment says: PROPTEST_MAX_SHRINK_ITERS, say.
+    let default = Config::default();
     let config = Config {
         cases: cases(by_default),
         failure_persistence: None,
-        max_shrink_iters: 20_000,
-        ..Config::default()
+        max_shrink_iters: default.max_shrink_iters.min(20_000),
+        ..default
     };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let result = TestRunner::new_with_rng(config, rng).run(&script::case(), |case| check(&case));
