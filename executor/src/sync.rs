@@ -324,3 +324,16 @@ mod imp {
         }
     }
 }
+
+#[cfg(all(test, not(vestibule_loom)))]
+mod tests {
+    use super::thread_number;
+
+    #[test]
+    fn every_thread_has_a_number_of_its_own_and_keeps_it() {
+        let here = thread_number();
+        let there = std::thread::spawn(thread_number).join().unwrap();
+        assert!(here != there && here != 0 && there != 0, "{here} {there}");
+        assert_eq!(thread_number(), here);
+    }
+}

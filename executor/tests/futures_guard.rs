@@ -1,7 +1,10 @@
 //! The feature `futures-guard`: a stray `block_on` of the futures crate does not nest.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use futures_executor::{LocalPool, block_on, enter};
-use vestibule_executor::{Executor, yield_now};
+use vestibule_executor::{Executor, Hooks, PollOutcome, TaskId, yield_now};
 
 const TEXT: &str = "cannot execute `LocalPool` executor from within another executor";
 
@@ -28,6 +31,24 @@ fn the_mark_is_there_during_a_poll_and_gone_after_it_and_after_a_panic() {
     let _: Result<(), _> = executor.try_block_on(task).unwrap();
     assert!(enter().is_ok());
     assert_eq!(block_on(async { 2 }), 2);
+}
+
+#[test]
+fn what_runs_when_a_poll_has_ended_may_block() {
+    struct Blocks(Rc<Cell<u32>>);
+
+    impl Hooks for Blocks {
+        fn after_poll(&self, _: TaskId, _: PollOutcome) {
+            self.0.set(self.0.get() + block_on(async { 1 }));
+        }
+    }
+
+    let blocked = Rc::new(Cell::new(0));
+    let executor = Executor::builder().hooks(Blocks(blocked.clone())).build();
+    let task = executor.spawn(yield_now()).unwrap();
+    executor.try_block_on(task).unwrap().unwrap();
+    assert_eq!(blocked.get(), 2);
+    assert_eq!(executor.metrics().foreign_panics, 0);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::common::{self, Log};
@@ -252,4 +253,31 @@ fn every_one_of_three_tasks_comes_first_under_some_seed() {
         first.insert(order(Schedule::Shuffle { seed }, 1)[0].clone());
     }
     assert_eq!(first.len(), 8);
+}
+
+#[test]
+fn a_wake_from_another_thread_is_answered_while_a_task_is_always_ready() {
+    let executor = Executor::new();
+    let (sender, waker) = std::sync::mpsc::channel::<std::task::Waker>();
+    let thread = std::thread::spawn(move || waker.recv().unwrap().wake());
+    let done = Rc::new(Cell::new(false));
+    let answered = done.clone();
+    let mut polled = false;
+    let waits = std::future::poll_fn(move |cx| {
+        if std::mem::replace(&mut polled, true) {
+            answered.set(true);
+            return Poll::Ready(());
+        }
+        sender.send(cx.waker().clone()).unwrap();
+        Poll::Pending
+    });
+    drop(executor.spawn(waits).unwrap());
+    let spins = async move {
+        while !done.get() {
+            yield_now().await;
+        }
+    };
+    let spins = executor.spawn(spins).unwrap();
+    executor.try_block_on(spins).unwrap().unwrap();
+    thread.join().unwrap();
 }
