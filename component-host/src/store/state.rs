@@ -26,6 +26,7 @@ use crate::error::{Error, ErrorKind, trap_if};
 use crate::func::HostCall;
 use crate::trap::Trap;
 use crate::types::ResourceType;
+use smallvec::SmallVec;
 use std::any::Any;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -125,8 +126,9 @@ pub(crate) struct Blame {
 pub(crate) struct Aftermath {
     host_tasks: Vec<JoinHandle<()>>,
     garbage: Vec<Box<dyn Any>>,
-    resolved: Vec<Rc<HostCall>>,
-    told: Vec<Rc<HostEnd>>,
+    // Most runs leave one, which needs no memory of its own.
+    resolved: SmallVec<[Rc<HostCall>; 1]>,
+    told: SmallVec<[Rc<HostEnd>; 1]>,
     pub(crate) unwanted: Vec<Unwanted>,
 }
 
