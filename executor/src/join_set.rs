@@ -445,14 +445,20 @@ mod tests {
         let executor = Executor::new();
         let mut set = JoinSet::new(&executor);
         set.spawn(std::future::pending()).unwrap();
-        for _ in 0..1000 {
-            set.spawn(async {}).unwrap();
-            let _ = executor.tick().unwrap();
-            assert!(set.try_join_next().is_some());
-            assert!(set.members.len() < 100);
+        for members in [200, 1] {
+            for _ in 0..1000 {
+                for _ in 0..members {
+                    set.spawn(async {}).unwrap();
+                }
+                let _ = executor.tick().unwrap();
+                while set.try_join_next().is_some() {}
+                assert!(set.members.len() < 500);
+            }
         }
+        assert!(set.members.len() < 100);
         assert_eq!(set.len(), 1);
     }
+
     #[test]
     fn a_set_that_is_gone_leaves_no_entry_behind() {
         let executor = Executor::new();

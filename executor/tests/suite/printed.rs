@@ -251,3 +251,17 @@ fn a_run_inside_another_executor_shows_its_budget() {
         format!("RunUntil {{ budget: {budget:?}, .. }}")
     );
 }
+
+#[test]
+fn a_local_waker_says_whom_it_wakes() {
+    let executor = Executor::new();
+    let handle = executor.handle();
+    let prints = std::future::poll_fn(move |cx| {
+        let waker = handle.local_waker(cx).unwrap();
+        std::task::Poll::Ready(format!("{waker:?}"))
+    });
+    let task = executor.spawn(prints).unwrap();
+    let id = task.id();
+    let text = executor.try_block_on(task).unwrap().unwrap();
+    assert_eq!(text, format!("LocalWaker({id:?})"));
+}
