@@ -95,7 +95,7 @@ pub(crate) const BARE: bool = cfg!(vestibule_bare);
 
 /// A poll is not just a poll: there are hooks, a watchdog, a seed, or it is the end.
 const SPECIAL: u8 = 1 << 0;
-/// A phase was entered since the outermost poll began: it, or one inside it, may have left it.
+/// A phase was entered, maybe by this poll or one inside it; cleared by the end of an outermost one.
 const STIRRED: u8 = 1 << 1;
 
 /// One executor.
@@ -768,10 +768,12 @@ impl Core {
     }
 
     /// Wakes a task that is open to the next wake from another thread, before the poll which
-    /// answers this one.
+    /// answers this one; or is done with a slot whose task has ended.
     fn wake_remotely(&self, slot: Slot) {
         let state = slot.state();
-        if !Table::is_deaf(state) {
+        if state.has(State::LISTED) {
+            slot.take_off_list();
+        } else if !Table::is_deaf(state) {
             count(&self.counters.woken_remote);
             if self.table.wake(slot, state, Source::Thread, 0) {
                 self.table.queue_in_group(slot);
@@ -822,6 +824,8 @@ impl Entered<'_> {
     #[inline(always)]
     fn enter_again(&mut self) {
         self.core.polls.set(self.core.polls.get() + 1);
+        // What was entered since belongs to no poll.
+        self.phases = self.core.phases_entered();
         self.mark = Mark::new();
     }
 

@@ -145,7 +145,8 @@ impl<'a> Drive<'a> {
         if self.outer.0 > 0 || !core.has_host() || !core.is_open() {
             return;
         }
-        while core.table.ready() == 0 {
+        // A message may shut the executor down.
+        while core.table.ready() == 0 && core.is_open() {
             if core.remote.arm_host() {
                 core.asleep.set(Asleep::Host);
                 return;

@@ -1,7 +1,7 @@
 //! Awaits many tasks, whichever ends first.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -59,6 +59,8 @@ pub struct JoinSet<T> {
     ends: Rc<Ends>,
     /// What members without an entry of their own have in the table of extras.
     entry: Option<u32>,
+    /// The members by number, once the executor is gone and somebody asks for the oldest.
+    orphans: BTreeMap<u64, Slot>,
     tasks: PhantomData<JoinHandle<T>>,
 }
 
@@ -110,11 +112,6 @@ impl Ends {
         Some(member)
     }
 
-    /// The member with this key, if it has ended.
-    fn find(&self, key: Key) -> Option<Slot> {
-        self.list.iter().find(|&slot| Key::of(slot) == key)
-    }
-
     /// The task that waits for the end of this member, if it is one of this executor.
     pub(crate) fn awaited_by(&self, member: Slot) -> Option<Key> {
         if !self.is_awaited(member) {
@@ -147,6 +144,7 @@ impl<T: 'static> JoinSet<T> {
             len: 0,
             ends: Rc::default(),
             entry: None,
+            orphans: BTreeMap::new(),
             tasks: PhantomData,
         }
     }
@@ -261,7 +259,10 @@ impl<T: 'static> JoinSet<T> {
         self.register(Awaited::Any, cx);
         // Registering may have run foreign code: a task may have ended meanwhile.
         match self.try_join_next() {
-            Some(next) => Poll::Ready(Some(next)),
+            Some(next) => {
+                self.unregister();
+                Poll::Ready(Some(next))
+            }
             None => Poll::Pending,
         }
     }
@@ -302,6 +303,7 @@ impl<T: 'static> JoinSet<T> {
                 if slot.state().has(State::LIVE) {
                     return Poll::Pending;
                 }
+                self.unregister();
             }
             self.ends.list.unlink(slot);
             self.members.pop_front();
@@ -316,18 +318,26 @@ impl<T: 'static> JoinSet<T> {
     fn oldest(&mut self) -> Option<Slot> {
         loop {
             let &key = self.members.front()?;
-            // Without the executor the keys of those that were taken lead nowhere; all others
-            // have ended.
             let core = self.executor.weak();
             let slot = match with_weak(core, |core| core.member(key)) {
                 Some(slot) => slot,
-                None => self.ends.find(key),
+                None => self.orphan(key),
             };
             if slot.is_some() {
                 return slot;
             }
             self.members.pop_front();
         }
+    }
+
+    /// The member with this key, without the executor: all have ended, and the keys of those that
+    /// were taken lead nowhere.
+    fn orphan(&mut self, key: Key) -> Option<Slot> {
+        if self.orphans.len() != self.len {
+            let ended = self.ends.list.iter();
+            self.orphans = ended.map(|slot| (slot.number(), slot)).collect();
+        }
+        self.orphans.get(&key.number()).copied()
     }
 
     /// Takes a member out that has ended and is off the list; `None` if its outcome was taken
@@ -337,6 +347,9 @@ impl<T: 'static> JoinSet<T> {
         self.len -= 1;
         if self.len == 0 {
             self.members.clear();
+        }
+        if !self.orphans.is_empty() {
+            self.orphans.remove(&slot.number());
         }
         let task = JoinHandle::reclaim(slot);
         Some((task.id(), task.take_outcome()?))
@@ -348,8 +361,17 @@ impl<T: 'static> JoinSet<T> {
         let core = self.executor.weak().upgrade();
         let ours = core.and_then(|core| core.running_under(cx.waker()));
         let waiter = Waiter::polling(ours, cx.waker());
-        self.ends.awaited.set(whom);
+        // Whoever waits for one member as well as for any is woken by any.
+        if self.ends.awaited.get() != Awaited::Any {
+            self.ends.awaited.set(whom);
+        }
         drop(self.ends.waiter.replace(waiter));
+    }
+
+    /// Has nobody woken.
+    fn unregister(&self) {
+        self.ends.awaited.set(Awaited::None);
+        drop(self.ends.waiter.take());
     }
 }
 
@@ -366,9 +388,11 @@ impl<T> JoinSet<T> {
         }
     }
 
-    /// Takes all tasks out of the set without waiting for them; they go on.
+    /// Takes all tasks out of the set without waiting for them; they go on. Who waits for one of them
+    /// through the set is not woken.
     pub fn detach_all(&mut self) {
         self.len = 0;
+        self.orphans.clear();
         let members = std::mem::take(&mut self.members);
         let core = self.executor.weak().upgrade();
         if let Some(core) = core {

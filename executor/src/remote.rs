@@ -231,7 +231,7 @@ impl Remote {
         drop(slots);
     }
 
-    /// Asked before a fence (`lend_witness`), which orders what the last spawner sent before
+    /// Asked before a fence (`find_witness`), which orders what the last spawner sent before
     /// what is read after it.
     pub(crate) fn has_spawner(&self) -> bool {
         self.spawners.load(Ordering::Relaxed) != 0
@@ -246,10 +246,9 @@ impl Remote {
 
     /// Takes the list of wakes, and says whether the queue is to be read (rule 1).
     pub(crate) fn take_pending(&self) -> Pending {
-        let taken = if planted("list.keep") { MAIL } else { PENDING };
         let before = self
             .signal
-            .fetch_and(!taken, at("signal.take", Ordering::Acquire));
+            .fetch_and(!PENDING, at("signal.take", Ordering::Acquire));
         Pending {
             wakes: before >> LIST_SHIFT,
             mail: before & MAIL != 0,
@@ -341,7 +340,7 @@ impl Remote {
     /// Refuses tasks and ignores wakes from now on; what was accepted is in the queue.
     pub(crate) fn close(&self) {
         *lock(&self.gate) = planted("gate.close");
-        // MAIL for good: no sender finds nothing pending any more, and so none rouses the host or
+        // MAIL stays, since nobody drains any more: no sender finds nothing pending any more, and so none rouses the host or
         // the owner for what nobody will read.
         self.signal.fetch_or(CLOSED | MAIL, Ordering::Relaxed);
     }

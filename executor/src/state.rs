@@ -62,6 +62,12 @@ impl State {
     /// implies MEMBER.
     pub(crate) const SHARED: Self = Self(1 << 21);
 
+    /// Set while a slot whose task has ended is on the list of wakes from other threads: it is not
+    /// used again before it is taken off.
+    pub(crate) const LISTED: Self = Self(1 << 22);
+    /// Set when nothing but that list refers to it; implies LISTED.
+    pub(crate) const LEFT: Self = Self(1 << 23);
+
     /// No task.
     pub(crate) const FREE: Self = Self(0);
 
@@ -213,6 +219,8 @@ mod tests {
             State::TAKEN,
             State::MEMBER,
             State::SHARED,
+            State::LISTED,
+            State::LEFT,
         ];
         let mut all = 3 << State::DOOM | 7 << State::SOURCE;
         for flag in payloads.into_iter().chain(lives) {

@@ -798,7 +798,7 @@ impl Arena {
     #[inline(never)]
     fn take_new(&self, class: usize) -> Slot {
         for Freed(slot) in self.remote.take_back() {
-            slot.free_shared();
+            slot.free_unlisted();
         }
         let of_class = &self.classes[class];
         if let Some(slot) = of_class.free.get() {

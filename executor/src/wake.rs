@@ -16,10 +16,8 @@
 //! 2. Only the owner clears it, before the poll which answers the wake and with a
 //!    read-modify-write. So the writes of every waker that left under rule 1 happen before
 //!    that poll (loom-tests/tests/wake_coalescing.rs).
-//! 3. A slot may be on the list when it is used again, since all its wakers may be gone by then. Its
-//!    next task is not polled, and so has no wakers, before the owner has taken that list, which
-//!    it sees: whoever drops a waker has put the slot there before. Until then the task is ready
-//!    or deferred, so the old wake changes nothing, and the list has the slot once.
+//! 3. A slot that is claimed is not used again before its wake is answered, so that the list has it
+//!    once and for one task. When its last waker is gone, who claimed it has put it on the list.
 //! 4. A wake that races with the end of the executor leaves the slot on a list that nobody reads,
 //!    which counts as nothing: neither a cycle nor a leak.
 //! 5. Wakers are counted twice: in `wakers` by the owner's thread and in this word by others.
@@ -85,8 +83,21 @@ impl Slot {
     pub(crate) fn reopen(self) {
         // Not a store, which would lose the wakers' writes. Release: the next one writes `earlier`
         // after we have read it.
-        self.shared()
+        let before = self
+            .shared()
             .fetch_and(!CLAIMED, at("wake.reopen", Ordering::AcqRel));
+        debug_assert!(before & CLAIMED != 0, "rule 3: nobody claimed it");
+    }
+
+    /// Frees a slot that was taken off the list of wakes after its task had ended, if nothing else
+    /// refers to it.
+    #[cold]
+    pub(crate) fn take_off_list(self) {
+        let left = self.state().has(State::LEFT);
+        self.update(|state| state.without(State::LISTED.with(State::LEFT)));
+        if left {
+            self.free_shared();
+        }
     }
 
     /// Has the owner roused when the last waker is dropped; false if there is none (rule 5).
@@ -142,12 +153,30 @@ impl Slot {
     #[inline(never)]
     fn retire_shared(self) {
         if !self.has_waker() || self.merge_wakers() {
+            self.note_claim(self.shared().load(Ordering::Relaxed));
+            self.free_unlisted();
+        }
+    }
+
+    /// Notes for a slot whose task has ended whether it is on the list, or about to be put there.
+    fn note_claim(self, shared: u32) {
+        // Without the core nobody answers, and nothing is used again.
+        if shared & CLAIMED != 0 && self.with_core(|_| ()).is_some() {
+            self.update(|state| state.with(State::LISTED));
+        }
+    }
+
+    /// Frees a slot that nothing but the list of wakes may refer to, or leaves it to that (rule 3).
+    pub(crate) fn free_unlisted(self) {
+        if self.state().has(State::LISTED) && !planted("list.reuse") {
+            self.update(|state| state.with(State::LEFT));
+        } else {
             self.free_shared();
         }
     }
 
     /// Frees a slot that was shared, and that nothing refers to any more.
-    pub(crate) fn free_shared(self) {
+    fn free_shared(self) {
         // A free slot is unshared.
         self.wakers().set(0);
         self.shared().store(0, Ordering::Relaxed);
@@ -165,6 +194,8 @@ impl Slot {
             at("waker.merge", Ordering::AcqRel),
         );
         if count(before) + own != 0 {
+            // Whoever claims it from now on does not put it on the list.
+            self.note_claim(before);
             return false;
         }
         if hold {
@@ -384,6 +415,32 @@ mod tests {
         });
         thread.join().unwrap();
         assert_eq!(executor.metrics().woken_remote, TASKS as u64);
+    }
+
+    /// Each is left with nothing but its place on the list of wakes.
+    #[test]
+    fn a_slot_that_comes_off_the_list_is_used_again() {
+        let executor = Executor::new();
+        let mut slots = Vec::new();
+        for _ in 0..50 {
+            let (sender, wakers) = mpsc::channel::<Waker>();
+            let task = executor.spawn(std::future::poll_fn(move |cx| {
+                sender.send(cx.waker().clone()).unwrap();
+                Poll::<()>::Pending
+            }));
+            let task = task.unwrap();
+            let _ = executor.tick().unwrap();
+            let waker = wakers.recv().unwrap();
+            std::thread::spawn(move || waker.wake()).join().unwrap();
+            let slot = task.slot();
+            task.abort();
+            drop(task);
+            if !slots.contains(&slot) {
+                slots.push(slot);
+            }
+            let _ = executor.tick().unwrap();
+        }
+        assert!(slots.len() <= 2 * limits::FIRST_SLOTS, "{}", slots.len());
     }
 
     const MOST: usize = limits::WAKERS as usize;

@@ -209,9 +209,9 @@ fn the_last_waker_frees_the_memory() {
 }
 
 #[test]
-fn a_wake_that_is_answered_once_more_is_caught() {
+fn a_slot_that_is_used_again_while_it_is_on_the_list_is_caught() {
     let name = "a_stale_waker_wakes_nobody_else";
-    assert_needed("list.keep", name, "woken by a stale waker");
+    assert_needed("list.reuse", name, "nobody claimed it");
 }
 
 #[test]

@@ -11,8 +11,8 @@ const TASKS: u64 = 10_000;
 
 /// The two cases.
 pub(crate) fn cases(executor: &'static str) -> [Case; 2] {
-    let starts: [(&str, fn(Label, u64) -> Bench); 2] =
-        [("completed", completed), ("ordered", ordered)];
+    type Start = fn(Label, u64) -> Bench;
+    let starts: [(&str, Start); 2] = [("completed", completed), ("ordered", ordered)];
     starts.map(|(order, start)| {
         let name = format!("join_set/{order}/tasks={TASKS}");
         Case::new(name, executor, "task", Offer::Handles, move |label| {

@@ -351,3 +351,23 @@ fn the_other_outcomes_are_dropped_when_the_drop_of_one_panics() {
     assert!(dropped.is_err());
     assert_eq!(Rc::strong_count(&alive), 1);
 }
+
+#[test]
+fn who_waits_for_any_and_for_the_oldest_is_woken_by_any() {
+    let executor = Executor::new();
+    let mut set = JoinSet::new(&executor);
+    set.spawn(std::future::pending()).unwrap();
+    set.spawn(async {
+        yield_now().await;
+        7
+    })
+    .unwrap();
+    let first = std::future::poll_fn(|cx| {
+        if let Poll::Ready(next) = set.poll_join_next(cx) {
+            return Poll::Ready(next.unwrap().1.unwrap());
+        }
+        set.poll_join_oldest(cx)
+            .map(|oldest| oldest.unwrap().1.unwrap())
+    });
+    assert_eq!(executor.try_block_on(first).unwrap(), 7);
+}

@@ -1,14 +1,15 @@
 //! Phases stack, end on every way out, and never panic about it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::rc::Rc;
+use std::task::Poll;
 
 use crate::common::{Gate, Log};
 use vestibule_executor::{
-    Executor, Hooks, JoinError, Phase, PhaseEvent, PhaseGuard, PhaseInfo, PhaseKind, Reason,
-    Refused, yield_now,
+    Budget, Executor, Handle, Hooks, JoinError, OnBlock, Phase, PhaseEvent, PhaseGuard, PhaseInfo,
+    PhaseKind, Reason, Refused, yield_now,
 };
 
 #[derive(Debug, PartialEq)]
@@ -400,4 +401,50 @@ fn what_a_poll_leaves_in_force_ends_with_it_whatever_other_polls_ended() {
 #[test]
 fn a_poll_that_ends_an_outer_phase_and_leaves_one_of_its_own_leaves_nothing() {
     a_phase_is_left_while_an_outer_one_ends(false);
+}
+
+/// A destructor runs after its task's poll has ended. What it enters there is not the next poll's,
+/// also when a drive inside it has ended polls of its own.
+#[test]
+fn a_phase_that_a_destructor_entered_is_not_discarded_by_the_next_poll() {
+    struct Enters(Handle, Rc<Cell<Option<PhaseGuard>>>, bool);
+    impl Drop for Enters {
+        fn drop(&mut self) {
+            let all = |name| {
+                let group = self.0.group(name);
+                Phase::custom(name, &group).on_block(OnBlock::DriveAll { max_depth: 4 })
+            };
+            self.1.set(Some(self.0.enter_phase(all("kept")).unwrap()));
+            if self.2 {
+                let one = Budget::polls(1);
+                let tick = self.0.with_phase(all("inner"), || self.0.tick_with(one));
+                assert_eq!(tick.unwrap().polled, 1);
+            }
+        }
+    }
+    for drives in [false, true] {
+        let executor = Executor::new();
+        let kept = Rc::default();
+        let enters = Enters(executor.handle(), Rc::clone(&kept), drives);
+        let entering = std::future::poll_fn(move |_| {
+            let _ = &enters;
+            Poll::Ready(())
+        });
+        let other = executor.handle();
+        let tasks = (
+            executor.spawn(entering).unwrap(),
+            executor.spawn(async {}).unwrap(),
+            executor
+                .spawn(async move {
+                    let group = other.group("other");
+                    let phase = Phase::custom("other", &group);
+                    other.with_phase(phase, || Ok::<_, Refused>(())).unwrap();
+                })
+                .unwrap(),
+        );
+        let _ = executor.tick().unwrap();
+        assert!(tasks.2.is_finished());
+        assert_eq!(executor.phase().depth, 1, "drives: {drives}");
+        assert!(kept.take().unwrap().commit(), "drives: {drives}");
+    }
 }

@@ -440,3 +440,147 @@ fn a_main_future_is_not_polled_for_what_an_earlier_one_waited_for() {
         "at the beginning, and when what it waits for was there"
     );
 }
+
+/// Hands its waker out when it is polled first, to a thread that wakes it or through a channel, and
+/// is done at the second poll.
+struct TwoPolls {
+    give: std::sync::mpsc::Sender<Waker>,
+    woken_at_once: bool,
+    polls: Rc<Cell<usize>>,
+}
+
+impl Future for TwoPolls {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.polls.set(self.polls.get() + 1);
+        if self.polls.get() > 1 {
+            return Poll::Ready(());
+        }
+        let waker = cx.waker().clone();
+        if self.woken_at_once {
+            on_another_thread(|| waker.wake());
+        } else {
+            self.give.send(waker).unwrap();
+        }
+        Poll::Pending
+    }
+}
+
+/// Has a thread wake a task and drop its waker, ends the task, and spawns another one of its size,
+/// which a thread wakes at its first poll: `run` is given what does all this, and polls after it.
+fn a_place_is_used_again(run: impl Fn(&Executor, Box<dyn FnOnce()>)) {
+    let executor = Executor::builder().park(vestibule_executor::NoPark).build();
+    for _ in 0..2 {
+        let (give, wakers) = std::sync::mpsc::channel();
+        let polls = Rc::new(Cell::new(0));
+        let task = |woken_at_once, polls: &Rc<Cell<usize>>| TwoPolls {
+            give: give.clone(),
+            woken_at_once,
+            polls: Rc::clone(polls),
+        };
+        let others: Vec<_> = (0..3)
+            .map(|_| executor.spawn(task(false, &Rc::default())).unwrap())
+            .collect();
+        let first = executor.spawn(task(false, &Rc::default())).unwrap();
+        let _ = executor.tick().unwrap();
+        let wakers: Vec<Waker> = wakers.try_iter().collect();
+        assert_eq!(wakers.len(), 4);
+        let (second, handle) = (task(true, &polls), executor.handle());
+        run(
+            &executor,
+            Box::new(move || {
+                on_another_thread(move || wakers.into_iter().for_each(Waker::wake));
+                first.abort();
+                drop(first);
+                drop(handle.spawn(second).unwrap());
+            }),
+        );
+        let _ = executor.run_until_stalled(Default::default()).unwrap();
+        assert_eq!(polls.get(), 2);
+        assert!(others.iter().all(|task| task.is_finished()));
+        assert_eq!(executor.metrics().live, 0);
+    }
+    assert_eq!(executor.metrics().woken_remote, 2 * 4);
+}
+
+#[test]
+fn a_place_is_used_again_in_the_poll_of_a_main_future() {
+    a_place_is_used_again(|executor, swap| {
+        executor
+            .try_block_on(async {
+                swap();
+                yield_now().await;
+            })
+            .unwrap();
+    });
+}
+
+#[test]
+fn a_place_is_used_again_between_two_rounds() {
+    a_place_is_used_again(|executor, swap| {
+        let mut swap = Some(swap);
+        let stop = || {
+            if let Some(swap) = swap.take() {
+                swap();
+            }
+            false
+        };
+        let _ = executor.tick_until(Default::default(), stop).unwrap();
+    });
+}
+
+#[test]
+fn a_place_is_used_again_while_messages_are_taken_in() {
+    thread_local!(static SWAP: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) });
+    a_place_is_used_again(|executor, swap| {
+        SWAP.set(Some(swap));
+        let spawner = executor.send_spawner();
+        on_another_thread(move || {
+            let make = || {
+                SWAP.take().unwrap()();
+                async {}
+            };
+            drop(spawner.spawn_with(make).unwrap());
+        });
+        let _ = executor.tick().unwrap();
+    });
+}
+
+/// The place waits for two: the answer of a wake, and the last waker.
+#[test]
+fn a_place_is_used_again_when_its_wake_is_answered_and_its_last_waker_gone() {
+    for answered_first in [true, false] {
+        let executor = Executor::new();
+        let (give, wakers) = std::sync::mpsc::channel();
+        let task = |give| TwoPolls {
+            give,
+            woken_at_once: false,
+            polls: Rc::default(),
+        };
+        let first = executor.spawn(task(give.clone())).unwrap();
+        let _ = executor.tick().unwrap();
+        let waker = wakers.recv().unwrap();
+        let waker = std::thread::spawn(move || {
+            waker.wake_by_ref();
+            waker
+        });
+        let waker = waker.join().unwrap();
+        first.abort();
+        drop(first);
+        if answered_first {
+            let _ = executor.tick().unwrap();
+        }
+        on_another_thread(move || drop(waker));
+        // As many as there is room for, and more.
+        for _ in 0..20 {
+            drop(executor.spawn(task(give.clone())).unwrap());
+        }
+        let _ = executor.tick().unwrap();
+        let wakers: Vec<Waker> = wakers.try_iter().collect();
+        assert_eq!(wakers.len(), 20);
+        on_another_thread(move || wakers.into_iter().for_each(Waker::wake));
+        let _ = executor.tick().unwrap();
+        assert_eq!(executor.metrics().live, 0);
+    }
+}
